@@ -1,0 +1,49 @@
+"""The public names and where they live."""
+
+from . import environ as environ
+from .dynamics import Dynamics as Dynamics
+from .errors import CheckpointError as CheckpointError
+from .errors import ConfigError as ConfigError
+from .errors import DataError as DataError
+from .errors import DomainError as DomainError
+from .errors import ShapeError as ShapeError
+from .errors import SpiketrainError as SpiketrainError
+from .errors import StateError as StateError
+from .errors import UnitError as UnitError
+from .init import Normal as Normal
+from .init import Sparse as Sparse
+from .init import Uniform as Uniform
+from .inputs import Conductance as Conductance
+from .inputs import Current as Current
+from .inputs import Jump as Jump
+from .neurons.alif import ALIF as ALIF
+from .neurons.leaky_integrator import LeakyIntegrator as LeakyIntegrator
+from .neurons.lif import LIF as LIF
+from .parameter import Parameter as Parameter
+from .parameter import Trainable as Trainable
+from .projections.align import AlignPostProj as AlignPostProj
+from .projections.comm.dense import Dense as Dense
+from .projections.out import COBA as COBA
+from .projections.out import CUBA as CUBA
+from .projections.out import Delta as Delta
+from .projections.recurrent import Recurrent as Recurrent
+from .reset import HardReset as HardReset
+from .reset import NoReset as NoReset
+from .reset import SoftReset as SoftReset
+from .state import LongTermState as LongTermState
+from .state import ParamState as ParamState
+from .state import ShortTermState as ShortTermState
+from .state import SpikeTrain as SpikeTrain
+from .state import StateTrain as StateTrain
+from .surrogate import ATan as ATan
+from .surrogate import Sigmoid as Sigmoid
+from .surrogate import Surrogate as Surrogate
+from .surrogate import SuperSpike as SuperSpike
+from .surrogate import Triangle as Triangle
+from .synapses.alpha import Alpha as Alpha
+from .synapses.expon import Expon as Expon
+from .unroll import advance as advance
+from .unroll import unroll as unroll
+from .unroll import unroll_in_pieces as unroll_in_pieces
+
+__version__: str

@@ -1,0 +1,1 @@
+"""Neurons, one model per file."""

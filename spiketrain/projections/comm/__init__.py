@@ -1,0 +1,1 @@
+"""Connectivity and weights, one kind per file."""

@@ -1,0 +1,41 @@
+"""A layer whose spikes come back to it one step later."""
+
+from typing import Any
+
+import jax
+from flax import nnx
+
+from spiketrain.dynamics import Dynamics
+from spiketrain.neurons.base import Neuron
+from spiketrain.parameter import Trainable
+from spiketrain.projections.comm.dense import Dense
+
+
+class Recurrent(Dynamics):
+    r"""Any neuron with recurrent weights: its input is $I[t] + s[t-1] \, W$.
+
+    The product that makes $I$ from the layer below is no part of it, so it is one product over the whole trial,
+    outside the loop over time.
+
+    Args:
+        neuron: the neurons, of one-dimensional size N.
+        weight: W, `(N, N)`, as in `Dense`; trained and orthogonal unless it is given.
+        rngs: needed where `weight` is an initialiser.
+
+    Input and output: any number of inputs of the neuron's shape in, its spikes out.
+    """
+
+    def __init__(self, neuron: Neuron, *, weight: Any = None, rngs: nnx.Rngs | None = None):
+        self.neuron = neuron
+        self.size = self.in_size = neuron.size
+        weight = Trainable(nnx.initializers.orthogonal()) if weight is None else weight
+        self.comm = Dense(neuron.size[0], neuron.size[0], weight=weight, rngs=rngs)
+
+    @property
+    def spikes(self) -> jax.Array:
+        """The spikes of the stored V."""
+        return self.neuron.spikes
+
+    def update(self, *inputs: Any) -> jax.Array:
+        """Advance by one step and return the spikes."""
+        return self.neuron.update(*inputs, self.comm(self.neuron.spikes))

@@ -1,0 +1,68 @@
+"""States: what a model remembers, told apart by how long it lives.
+
+Each holds a bare array in the leaf and its unit in the metadata, so that optimizers, gradients and
+checkpoints see plain arrays while equations see quantities.
+"""
+
+from typing import Any
+
+import brainunit as u
+import jax.numpy as jnp
+from flax import nnx
+
+from spiketrain.domain import REAL, Domain
+from spiketrain.errors import ShapeError, UnitError
+from spiketrain.units import has_unit, magnitude, show, unit_of, with_unit
+
+
+class State(nnx.Variable):
+    """An array with a unit. Read and write it through `.value`.
+
+    Args:
+        value: a number, array or `Quantity`; integers become floating.
+        domain: where the value may lie. The leaf holds `domain.inverse(value)`, which is unconstrained, so
+            that an optimizer can move it anywhere and the value still stays inside.
+    """
+
+    def __init__(self, value: Any, *, domain: Domain = REAL, **metadata: Any):
+        bare = jnp.asarray(magnitude(value))
+        if not jnp.issubdtype(bare.dtype, jnp.inexact):
+            bare = bare.astype(float)
+        super().__init__(domain.inverse(bare), unit=unit_of(value), domain=domain, **metadata)
+
+    @property
+    def value(self) -> Any:
+        """The value, as a `Quantity` where the State has a unit."""
+        return with_unit(self.domain.forward(self.get_raw_value()), self.unit)
+
+    @value.setter
+    def value(self, new: Any) -> None:
+        old = self.get_raw_value()
+        name = type(self).__name__
+        if not unit_of(new).has_same_dim(self.unit):
+            example = f" Write, for example, `1.0 * u.{self.unit}`." if not has_unit(new) else ""
+            raise UnitError(f"{name}.value holds quantities in units of `{self.unit}`, got {show(new)}.{example}")
+        bare = jnp.asarray(new.to_decimal(self.unit) if isinstance(new, u.Quantity) else new)
+        if bare.shape != old.shape:
+            raise ShapeError(f"{name}.value has shape {old.shape}, got {bare.shape}. Broadcast the value before writing it.")
+        self.set_raw_value(self.domain.inverse(bare).astype(old.dtype))
+
+
+class ShortTermState(State):
+    """What lives for one trial: membrane potentials, conductances, delay lines."""
+
+
+class LongTermState(State):
+    """What outlives a trial without being trained: plastic weights, fixed per-neuron parameters."""
+
+
+class ParamState(State, nnx.Param):
+    """What an optimizer trains; constant during a trial."""
+
+
+class SpikeTrain(nnx.Intermediate):
+    """A hidden train of spikes, kept while captured: `nnx.capture(model, SpikeTrain)`."""
+
+
+class StateTrain(nnx.Intermediate):
+    """The trains of all short-term States, kept while captured: `nnx.capture(model, StateTrain)`."""

@@ -1,0 +1,1 @@
+"""Synapses, one model per file."""

@@ -48,6 +48,8 @@ class Parameter:
     def __get__(self, instance: Any, owner: type | None = None) -> Any:
         if instance is None:
             return self
+        if self.name not in vars(instance):
+            raise AttributeError(f"{type(instance).__name__} has no {self.name} yet.")
         stored = vars(instance)[self.name]
         return stored.value if isinstance(stored, State | Constant) else stored
 

@@ -7,11 +7,13 @@ checkpoints see plain arrays while equations see quantities.
 from typing import Any
 
 import brainunit as u
+import jax
 import jax.numpy as jnp
+import numpy as np
 from flax import nnx
 
 from spiketrain.domain import REAL, Domain
-from spiketrain.errors import ShapeError, UnitError
+from spiketrain.errors import DomainError, ShapeError, UnitError
 from spiketrain.units import has_unit, magnitude, show, unit_of, with_unit
 
 
@@ -45,6 +47,8 @@ class State(nnx.Variable):
         bare = jnp.asarray(new.to_decimal(self.unit) if isinstance(new, u.Quantity) else new)
         if bare.shape != old.shape:
             raise ShapeError(f"{name}.value has shape {old.shape}, got {bare.shape}. Broadcast the value before writing it.")
+        if self.domain != REAL and not isinstance(bare, jax.core.Tracer) and not self.domain.contains(np.asarray(bare)):
+            raise DomainError(f"{name}.value must be {self.domain.describe}, got {show(new)}.")
         self.set_raw_value(self.domain.inverse(bare).astype(old.dtype))
 
 

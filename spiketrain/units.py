@@ -86,8 +86,12 @@ def expect_unit(owner: str, name: str, value: Any, unit: Any) -> Any:
     if same_dimension(unit_of(value), unit):
         return value
     number = magnitude(value)
-    scalar = isinstance(number, int | float | np.number)
+    example = float(number) if isinstance(number, int | float | np.number) else 1.0
+    if unit == UNITLESS:
+        raise UnitError(
+            f"{owner}({name}=...) expects a number without a unit, got {show(value)}. Write, for example, `{example}`."
+        )
     raise UnitError(
         f"{owner}({name}=...) expects a quantity in units of `{unit}`, got {show(value)}"
-        f"{'' if has_unit(value) else ' without a unit'}. Write, for example, `{float(number) if scalar else 1.0} * u.{unit}`."
+        f"{'' if has_unit(value) else ' without a unit'}. Write, for example, `{example} * u.{unit}`."
     )

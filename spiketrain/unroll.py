@@ -97,12 +97,15 @@ def advance(model: Any, carry: Any, *inputs: Any, method: Callable[..., Any] | N
 
     Returns:
         The output of the piece and the carry that continues the trial. Nothing of the trial stays in `model`.
+
+    Raises:
+        StateError: one `Dynamics` runs twice, or a normalisation in training mode averages over a piece.
     """
     run = nnx.clone(model)
     given = _raw(nnx.state(run, nnx.Not(ShortTermState)))
     _detach(run)
     if carry is not None:
-        _attach(run, carry)
+        _attach(run, jax.tree.map(lambda leaf: leaf, carry))  # a copy: the caller may use the carry again
     token = _visited.set(set())
     try:
         with _continuing(True):
@@ -110,7 +113,13 @@ def advance(model: Any, carry: Any, *inputs: Any, method: Callable[..., Any] | N
     finally:
         _visited.reset(token)
     after = _raw(nnx.state(run, nnx.Not(ShortTermState)))
-    _write_back(model, {path: leaf for path, leaf in after.items() if path in given and leaf is not given[path]})
+    changed = {path: leaf for path, leaf in after.items() if path in given and leaf is not given[path]}
+    if averaged := sorted(changed.keys() & _raw(nnx.state(run, nnx.BatchStat)).keys()):
+        raise StateError(
+            f"advance would change {averaged}: normalising over time needs the whole trial. Call the model on the "
+            "whole trial, or write `model.eval()` first."
+        )
+    _write_back(model, changed)
     return ys, nnx.state(run, ShortTermState)
 
 
@@ -143,10 +152,10 @@ def unroll_in_pieces(
     def piece(carry, xs):
         rest, short = carry
         given = _raw(rest)
-        if truncate:
-            short = jax.lax.stop_gradient(short)
         model = nnx.merge(graphdef, params, rest, copy=True)
         ys, short = advance(model, short, *xs, method=method)
+        if truncate:
+            short = jax.lax.stop_gradient(short)
         rest = nnx.state(model, nnx.Not(nnx.Param))
         changed.update(path for path, leaf in _raw(rest).items() if leaf is not given[path])
         return (rest, short), ys

@@ -12,6 +12,7 @@ from spiketrain.neurons.lif import LIF
 from spiketrain.parameter import Parameter
 from spiketrain.state import ShortTermState
 from spiketrain.typing import Size
+from spiketrain.units import has_unit
 
 
 class ALIF(LIF):
@@ -44,6 +45,8 @@ class ALIF(LIF):
     def __init__(self, size: Size, *, tau_a: Any = 200.0, beta: Any = 0.1, **arguments: Any):
         super().__init__(size, tau_a=tau_a, beta=beta, **arguments)
         self.check_units("V_th", "beta")
+        if has_unit(self.V_th):
+            self.check_units("V_th", "tau_a")
 
     def init_state(self, batch_shape: tuple[int, ...] = ()) -> None:
         """Create V and the adaptation a."""

@@ -17,7 +17,7 @@ from spiketrain.reset import Reset, SoftReset
 from spiketrain.state import ShortTermState
 from spiketrain.surrogate import ATan, Surrogate
 from spiketrain.typing import Size, as_size
-from spiketrain.units import magnitude, show, unit_of, with_unit
+from spiketrain.units import expect_unit, magnitude, show, unit_of, with_unit
 
 
 class Cell(Dynamics):
@@ -41,6 +41,8 @@ class Cell(Dynamics):
             if not isinstance(getattr(type(self), name, None), Parameter):
                 raise TypeError(f"{type(self).__name__} has no argument {name!r}.")
             setattr(self, name, drawn(value, self.size, rngs, owner=type(self).__name__, name=name))
+        if isinstance(V_initializer, Trainable):
+            V_initializer = drawn(V_initializer, self.size, rngs, owner=type(self).__name__, name="V_initializer")
         if callable(V_initializer):
             if rngs is None:
                 raise needs_rngs(type(self).__name__, "V_initializer")
@@ -52,6 +54,7 @@ class Cell(Dynamics):
         """Return V at the start of a trial, one value per neuron and row of the batch."""
         shape, dtype, V = (*batch_shape, *self.size), jnp.result_type(float), self.V_initializer
         V = self.V_rest if V is None else V(self.rngs.params(), shape, dtype) if callable(V) else V
+        expect_unit(type(self).__name__, "V_initializer", V, unit_of(self.V_rest))
         return ShortTermState(with_unit(jnp.broadcast_to(magnitude(V), shape).astype(dtype), unit_of(V)))
 
     def currents(self, inputs: tuple[Any, ...], *, at: Any, per: Any) -> tuple[Any, Any]:
@@ -100,11 +103,14 @@ class Neuron(Cell):
         V_th: Any,
         V_reset: Any,
         V_rest: Any,
+        rngs: nnx.Rngs | None,
         **parameters: Any,
     ):
         if V_reset is None:
+            owner = type(self).__name__
+            V_rest = drawn(V_rest, as_size(owner, size), rngs, owner=owner, name="V_rest")
             V_reset = V_rest.value if isinstance(V_rest, Trainable) else V_rest
-        super().__init__(size, V_th=V_th, V_reset=V_reset, V_rest=V_rest, **parameters)
+        super().__init__(size, V_th=V_th, V_reset=V_reset, V_rest=V_rest, rngs=rngs, **parameters)
         self.reset = SoftReset() if reset is None else reset
         self.surrogate = ATan() if surrogate is None else surrogate
         self.check_units("V_th", "V_rest", "V_reset", "V_initializer")

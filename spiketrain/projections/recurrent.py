@@ -6,6 +6,7 @@ import jax
 from flax import nnx
 
 from spiketrain.dynamics import Dynamics
+from spiketrain.errors import ShapeError
 from spiketrain.neurons.base import Neuron
 from spiketrain.parameter import Trainable
 from spiketrain.projections.comm.dense import Dense
@@ -23,9 +24,14 @@ class Recurrent(Dynamics):
         rngs: needed where `weight` is an initialiser.
 
     Input and output: any number of inputs of the neuron's shape in, its spikes out.
+
+    Raises:
+        ShapeError: the neuron's size or the weight has the wrong shape.
     """
 
     def __init__(self, neuron: Neuron, *, weight: Any = None, rngs: nnx.Rngs | None = None):
+        if len(neuron.size) != 1:
+            raise ShapeError(f"Recurrent(neuron) must have a one-dimensional size, got {neuron.size}. Write, for example, `LIF(100)`.")
         self.neuron = neuron
         self.size = self.in_size = neuron.size
         weight = Trainable(nnx.initializers.orthogonal()) if weight is None else weight

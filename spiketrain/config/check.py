@@ -1,0 +1,140 @@
+"""Check a configuration against its schemas and fill in every default. Imports no JAX."""
+
+import dataclasses
+import difflib
+import math
+import types
+import typing
+from typing import Any
+
+from spiketrain.config import registry
+from spiketrain.config.schema import UNITS, Config
+from spiketrain.errors import ConfigError
+
+
+def check(config: Any) -> dict[str, Any]:
+    """Return the whole configuration as plain data, every key valid and every default in place.
+
+    Args:
+        config: nested mappings, from Hydra or from a checkpoint.
+
+    Raises:
+        ConfigError: naming the key, what arrived and what to write.
+    """
+    checked = _section(config, Config, "")
+    _sense(checked)
+    return checked
+
+
+def _section(given: Any, schema: type, where: str, *, named: bool = False) -> dict[str, Any]:
+    if not isinstance(given, dict):
+        raise ConfigError(f"{where or 'the configuration'} must be a mapping, got {given!r}.")
+    fields = {f.name: f for f in dataclasses.fields(schema)}
+    hints = typing.get_type_hints(schema)
+    for key in given:
+        if key not in fields and not (named and key == "name"):
+            raise ConfigError(_unknown(key, where, schema, named))
+    result = {"name": given["name"]} if named else {}
+    for name, f in fields.items():
+        path = f"{where}.{name}" if where else name
+        value = given[name] if name in given else _default(f)
+        if kind := f.metadata.get("choice"):
+            result[name] = _choice(value, kind, path)
+        elif f.metadata.get("physical"):
+            result[name] = _physical(value, path, optional=f.default is None)
+        elif dataclasses.is_dataclass(hints[name]):
+            result[name] = _section(dataclasses.asdict(value) if dataclasses.is_dataclass(value) else value, hints[name], path)  # type: ignore[arg-type]
+        else:
+            result[name] = _typed(value, hints[name], path)
+    return result
+
+
+def _default(f: dataclasses.Field) -> Any:
+    return f.default_factory() if f.default_factory is not dataclasses.MISSING else f.default
+
+
+def _choice(value: Any, kind: str, where: str) -> dict[str, Any]:
+    if isinstance(value, str):
+        value = {"name": value}
+    if not isinstance(value, dict) or "name" not in value:
+        raise ConfigError(f"{where} must say which {kind}, got {value!r}. Write, for example, `{where}.name={registry.names(kind)[0]}`.")
+    return _section(value, registry.lookup(kind, value["name"], where).schema, where, named=True)
+
+
+def _physical(value: Any, where: str, *, optional: bool) -> Any:
+    if value is None and optional:
+        return None
+    if isinstance(value, dict):
+        if set(value) != {"low", "high"}:
+            raise ConfigError(f"{where} takes a number or {{low: ..., high: ...}}, got {value!r}.")
+        low, high = (_typed(value[k], float, f"{where}.{k}") for k in ("low", "high"))
+        if not low < high:
+            raise ConfigError(f"{where} needs low < high, got {low} and {high}.")
+        return {"low": low, "high": high}
+    return _typed(value, float, where)
+
+
+def _typed(value: Any, hint: Any, where: str) -> Any:
+    options = typing.get_args(hint) if isinstance(hint, types.UnionType) else (hint,)
+    if hint is Any or (value is None and type(None) in options):
+        return value
+    for option in options:
+        if typing.get_origin(option) is list and isinstance(value, list | tuple):
+            return [_typed(v, typing.get_args(option)[0], f"{where}[{i}]") for i, v in enumerate(value)]
+        if option is float and isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value):
+            return float(value)
+        if option is int and isinstance(value, int) and not isinstance(value, bool):
+            return value
+        if option in (bool, str) and isinstance(value, option):
+            return value
+    wanted = " or ".join(_describe(option) for option in options)
+    raise ConfigError(f"{where} must be {wanted}, got {value!r} ({type(value).__name__}).{_unit_hint(where, value)}")
+
+
+def _describe(hint: Any) -> str:
+    if typing.get_origin(hint) is list:
+        return f"a list of {_describe(typing.get_args(hint)[0]).split(' ', 1)[-1]}s"
+    return {float: "a finite number", int: "a whole number", bool: "true or false", str: "a word", type(None): "null"}.get(hint, str(hint))
+
+
+def _unit_hint(where: str, value: Any) -> str:
+    unit = next((unit for unit in UNITS if where.endswith(f"_{unit}")), None)
+    return f" The unit is in the name: write the number of {unit} alone." if unit and isinstance(value, str) else ""
+
+
+def _unknown(key: str, where: str, schema: type, named: bool) -> str:
+    valid = [f.name for f in dataclasses.fields(schema)] + (["name"] if named else [])
+    path = f"{where}.{key}" if where else str(key)
+    near = difflib.get_close_matches(str(key), valid, n=1, cutoff=0.4) or [v for v in valid if v.startswith(f"{key}_")]
+    here = f"{where} ({schema.__name__})" if where else "the configuration"
+    hint = f" Did you mean `{where + '.' if where else ''}{near[0]}`?" if near else ""
+    return f"{path} is no key of {here}.{hint} Valid: {', '.join(sorted(valid))}."
+
+
+def _sense(config: dict[str, Any]) -> None:
+    trainer, schedule = config["trainer"], config["schedule"]
+    at_least_one = ("epochs", "batch_size", "eval_batch_size", "evaluate_every", "save_every", "log_every_steps")
+    for name in at_least_one:
+        _require(trainer[name] >= 1, f"trainer.{name} must be at least 1, got {trainer[name]}.")
+    _require(config["logger"]["pictures_every"] >= 1, "logger.pictures_every must be at least 1.")
+    _require(trainer["keep_best"] >= 0, f"trainer.keep_best must not be negative, got {trainer['keep_best']}.")
+    fraction = trainer["validation_fraction"]
+    _require(0 <= fraction < 1, f"trainer.validation_fraction must lie in [0, 1), got {fraction}.")
+    _require(trainer["final"] in ("last", "best"), f"trainer.final must be `last` or `best`, got {trainer['final']!r}.")
+    _require(
+        trainer["final"] == "last" or (fraction > 0 and trainer["keep_best"] > 0),
+        "trainer.final=best needs trainer.validation_fraction > 0 and trainer.keep_best > 0: the best is chosen on validation.",
+    )
+    piece = trainer["piece_steps"]
+    _require(piece is None or piece >= 1, f"trainer.piece_steps must be at least 1 or null, got {piece}.")
+    _require(not trainer["truncate"] or piece is not None, "trainer.truncate=true needs trainer.piece_steps, the steps between cuts.")
+    _require(config["dt_ms"] > 0, f"dt_ms must be positive, got {config['dt_ms']}.")
+    _require(config["seed"] >= 0, f"seed must not be negative, got {config['seed']}.")
+    _require(config["optimizer"].get("learning_rate", 1.0) > 0, "optimizer.learning_rate must be positive.")
+    for key in ("warmup", "final"):
+        _require(0 <= schedule.get(key, 0.0) <= 1, f"schedule.{key} must lie in [0, 1], got {schedule.get(key)}.")
+
+
+def _require(holds: bool, message: str) -> None:
+    if not holds:
+        raise ConfigError(message)

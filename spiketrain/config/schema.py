@@ -1,0 +1,226 @@
+"""What a configuration may say: one dataclass per group, one per named choice.
+
+A field whose name ends in a unit (`tau_ms`) is the constructor argument without the suffix, times that unit.
+`physical()` fields take a number or `{low: ..., high: ...}`, drawn uniformly per neuron. `choice(kind)` fields take
+`{name: ..., ...}`, resolved by the registry. A test holds every schema equal to its constructor's signature.
+"""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+UNITS = ("ms", "mV", "Mohm", "nS", "nA")
+
+
+def physical(default: Any) -> Any:
+    """Declare a physical argument: a number, `{low, high}`, or None where None is the default."""
+    return field(default=default, metadata={"physical": True})
+
+
+def choice(kind: str, name: str) -> Any:
+    """Declare a nested choice of one `kind`, `name` by default."""
+    return field(default_factory=lambda: {"name": name}, metadata={"choice": kind})
+
+
+@dataclass
+class SoftReset:
+    """See `spiketrain.SoftReset`."""
+
+    detach: bool = False
+
+
+@dataclass
+class HardReset:
+    """See `spiketrain.HardReset`."""
+
+    detach: bool = False
+
+
+@dataclass
+class NoReset:
+    """See `spiketrain.NoReset`."""
+
+
+@dataclass
+class ATan:
+    """See `spiketrain.ATan`."""
+
+    alpha: float = 2.0
+
+
+@dataclass
+class Sigmoid:
+    """See `spiketrain.Sigmoid`."""
+
+    alpha: float = 4.0
+
+
+@dataclass
+class SuperSpike:
+    """See `spiketrain.SuperSpike`."""
+
+    alpha: float = 10.0
+
+
+@dataclass
+class Triangle:
+    """See `spiketrain.Triangle`."""
+
+    gamma: float = 1.0
+
+
+@dataclass
+class LIF:
+    """See `spiketrain.LIF`. `trainable` names the arguments that are trained per neuron."""
+
+    R: Any = physical(1.0)
+    tau_ms: Any = physical(20.0)
+    V_th: Any = physical(1.0)
+    V_reset: Any = physical(None)
+    V_rest: Any = physical(0.0)
+    reset: Any = choice("reset", "soft")
+    surrogate: Any = choice("surrogate", "atan")
+    trainable: list[str] = field(default_factory=list)
+
+
+@dataclass
+class ALIF(LIF):
+    """See `spiketrain.ALIF`. `trainable` names the arguments that are trained per neuron."""
+
+    tau_a_ms: Any = physical(200.0)
+    beta: Any = physical(0.1)
+
+
+@dataclass
+class SpikingNet:
+    """See `spiketrain.models.spiking_net.SpikingNet`."""
+
+    hidden: list[int] = field(default_factory=lambda: [128])
+    neuron: Any = choice("neuron", "alif")
+    recurrent: bool = True
+    input_scale: float = 1.0
+    hidden_scale: float = 1.0
+    recurrent_scale: float = 1.0
+    readout_tau_ms: float = 20.0
+    readout_scale: float = 1.0
+    dropout: float = 0.0
+
+
+@dataclass
+class Vowels:
+    """The Japanese Vowels that ship with spiketrain; `path` names another copy of the file."""
+
+    path: str | None = None
+    standardize: bool = True
+    differences: bool = False
+
+
+@dataclass
+class Npz:
+    """Your own arrays; see `spiketrain.data.npz.load_npz`."""
+
+    path: str = ""
+
+
+@dataclass
+class Direct:
+    """See `spiketrain.encoders.Direct`."""
+
+    hold: int = 1
+    noise: float = 0.0
+    offset: float = 0.0
+    offset_channels: int | None = None
+
+
+@dataclass
+class AdamW:
+    """AdamW. Weight decay acts on matrices only: not on biases, not on time constants."""
+
+    learning_rate: float = 1e-3
+    weight_decay: float = 0.0
+    b1: float = 0.9
+    b2: float = 0.999
+    eps: float = 1e-8
+    clip_norm: float | None = 1.0
+
+
+@dataclass
+class SGD:
+    """Stochastic gradient descent with momentum."""
+
+    learning_rate: float = 1e-2
+    momentum: float = 0.9
+    nesterov: bool = False
+    clip_norm: float | None = 1.0
+
+
+@dataclass
+class ConstantSchedule:
+    """The learning rate stays as it is, after a linear warm-up over a fraction of all steps."""
+
+    warmup: float = 0.0
+
+
+@dataclass
+class CosineSchedule:
+    """Linear warm-up over a fraction of all steps, then a half cosine down to `final` times the learning rate."""
+
+    warmup: float = 0.0
+    final: float = 0.0
+
+
+@dataclass
+class CrossEntropy:
+    """See `spiketrain.losses.CrossEntropy`."""
+
+    readout: str = "mean_over_time"
+    label_smoothing: float = 0.0
+    rate_weight: float = 0.0
+    rate_lower_hz: float = 0.0
+    rate_upper_hz: float = 1000.0
+
+
+@dataclass
+class Trainer:
+    """How long, how large, how often."""
+
+    epochs: int = 100
+    batch_size: int = 32
+    eval_batch_size: int = 256
+    validation_fraction: float = 0.1
+    validation_seed: int = 0
+    evaluate_every: int = 1
+    save_every: int = 10
+    keep_best: int = 1
+    final: str = "last"
+    log_every_steps: int = 10
+    piece_steps: int | None = None
+    truncate: bool = False
+    overfit_batch: bool = False
+
+
+@dataclass
+class Logger:
+    """What is written while training, besides `metrics.jsonl`."""
+
+    tensorboard: bool = True
+    pictures: bool = True
+    pictures_every: int = 25
+    progress: bool = True
+
+
+@dataclass
+class Config:
+    """A whole run."""
+
+    name: str = "run"
+    seed: int = 0
+    dt_ms: float = 1.0
+    model: Any = choice("model", "spiking_net")
+    data: Any = choice("data", "vowels")
+    encoder: Any = choice("encoder", "direct")
+    optimizer: Any = choice("optimizer", "adamw")
+    schedule: Any = choice("schedule", "cosine")
+    loss: Any = choice("loss", "cross_entropy")
+    trainer: Trainer = field(default_factory=Trainer)
+    logger: Logger = field(default_factory=Logger)
+    plugins: list[str] = field(default_factory=list)

@@ -1,0 +1,185 @@
+"""Trials with labels, padded to one length: what every loader returns and every training run reads."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from spiketrain.errors import DataError, ShapeError
+
+
+@dataclass(frozen=True, eq=False)
+class Split:
+    """Holds n labelled trials of C channels and at most T steps.
+
+    Args:
+        x: (n, T, C), real numbers, stored as float32. Steps at and after a trial's length are padding and are
+            stored as zeros, whatever they were (NaN included).
+        lengths: (n,), integers from 1 to T, stored as int32.
+        y: (n,), integers from 0, the labels, stored as int32.
+
+    Raises:
+        ShapeError: an array has the wrong number of axes, or the arrays disagree about n.
+        DataError: an array has the wrong kind of number or a value that is not allowed, or there is no trial.
+    """
+
+    x: np.ndarray
+    lengths: np.ndarray
+    y: np.ndarray
+
+    def __post_init__(self):
+        x, lengths, y = np.asarray(self.x), np.asarray(self.lengths), np.asarray(self.y)
+        _check_shapes(x, lengths, y)
+        _check_integers("lengths", lengths, 1, x.shape[1], "T")
+        _check_integers("y", y, 0, np.iinfo(np.int32).max, "the largest int32")
+        object.__setattr__(self, "x", _zero_padded(x, lengths))
+        object.__setattr__(self, "lengths", lengths.astype(np.int32))
+        object.__setattr__(self, "y", y.astype(np.int32))
+
+    def __len__(self):
+        return len(self.y)
+
+    def take(self, indices: Any) -> "Split":
+        """Return the trials at `indices` (integers, a mask or a slice), in that order."""
+        return Split(self.x[indices], self.lengths[indices], self.y[indices])
+
+
+@dataclass(frozen=True, eq=False)
+class Dataset:
+    """Holds a training and a test split of the same C channels and T steps, labelled with the same classes.
+
+    Args:
+        name: what the data are called in logs.
+        train: the trials to learn from.
+        test: the trials to report on.
+        classes: the name of each label, in order.
+
+    Raises:
+        ShapeError: the splits disagree about T or C.
+        DataError: a label has no class.
+    """
+
+    name: str
+    train: Split
+    test: Split
+    classes: tuple[str, ...]
+
+    def __post_init__(self):
+        if self.train.x.shape[1:] != self.test.x.shape[1:]:
+            raise ShapeError(
+                f"Dataset(train=..., test=...) expects the same (T, C) in both splits, "
+                f"got {self.train.x.shape[1:]} and {self.test.x.shape[1:]}. "
+                f"Pad the shorter trials with zeros at the end and give their lengths."
+            )
+        for name, split in (("train", self.train), ("test", self.test)):
+            if split.y.max() >= self.n_classes:
+                i = int(np.argmax(split.y))
+                raise DataError(
+                    f"Dataset({name}=...) has label {split.y[i]} at y[{i}], "
+                    f"but classes=(...) names {self.n_classes}. "
+                    f"Write labels from 0 to {self.n_classes - 1}, or name every class."
+                )
+
+    @property
+    def n_channels(self) -> int:
+        """The number of channels C."""
+        return self.train.x.shape[2]
+
+    @property
+    def n_steps(self) -> int:
+        """The number of time steps T that every trial is padded to."""
+        return self.train.x.shape[1]
+
+    @property
+    def n_classes(self) -> int:
+        """The number of classes."""
+        return len(self.classes)
+
+
+def split_validation(split: Split, fraction: float, seed: int) -> tuple[Split, Split | None]:
+    """Hold out a share of every class for validation.
+
+    Of a class with k trials, k * fraction are drawn, rounded to the nearest integer (a half to the even one).
+    The draw is a function of `seed`, and both parts keep the order of the trials.
+
+    Args:
+        split: the trials to divide.
+        fraction: the share to hold out, 0 <= fraction < 1.
+        seed: a non-negative integer.
+
+    Returns:
+        The training part and the validation part; `split` itself and None if `fraction` is 0.
+
+    Raises:
+        DataError: `fraction` is outside [0, 1), selects no trial, or leaves a class without training trials.
+    """
+    if not 0 <= fraction < 1:
+        raise DataError(
+            f"split_validation(fraction=...) expects 0 <= fraction < 1, got {fraction}. For example, 0.1."
+        )
+    if fraction == 0:
+        return split, None
+    rng = np.random.default_rng(seed)
+    held_out = np.zeros(len(split), bool)
+    labels, counts = np.unique(split.y, return_counts=True)
+    for label in labels:
+        trials = rng.permutation(np.flatnonzero(split.y == label))
+        n_held_out = round(len(trials) * fraction)
+        if n_held_out == len(trials):
+            raise DataError(
+                f"split_validation(fraction={fraction}) leaves class {label} without a training trial: "
+                f"it has {len(trials)} in all. Write a smaller fraction."
+            )
+        held_out[trials[:n_held_out]] = True
+    if not held_out.any():
+        raise DataError(
+            f"split_validation(fraction={fraction}) selects no trial: the largest class has "
+            f"{counts.max()}. Write a larger fraction, or 0 for no validation."
+        )
+    return split.take(~held_out), split.take(held_out)
+
+
+def _check_shapes(x: np.ndarray, lengths: np.ndarray, y: np.ndarray) -> None:
+    for name, array, axes in (("x", x, ("n", "T", "C")), ("lengths", lengths, ("n",)), ("y", y, ("n",))):
+        if array.ndim != len(axes):
+            raise ShapeError(
+                f"Split({name}=...) expects {len(axes)} axes, ({', '.join(axes)}), got shape {array.shape}."
+            )
+    if not len(x) == len(lengths) == len(y):
+        raise ShapeError(
+            f"Split(x=..., lengths=..., y=...) expects one length and one label per trial, "
+            f"got {len(x)} trials, {len(lengths)} lengths and {len(y)} labels."
+        )
+    if x.size == 0:
+        raise DataError(f"Split(x=...) expects at least one trial, step and channel, got shape {x.shape}.")
+
+
+def _check_integers(name: str, array: np.ndarray, low: int, high: int, high_name: str) -> None:
+    if array.dtype.kind not in "iu":
+        raise DataError(
+            f"Split({name}=...) expects integers, got dtype {array.dtype}. Write {name}.astype(np.int32)."
+        )
+    bad = np.flatnonzero((array < low) | (array > high))
+    if len(bad):
+        raise DataError(
+            f"Split({name}=...) expects values from {low} to {high} ({high_name}), "
+            f"got {array[bad[0]]} at {name}[{bad[0]}]."
+        )
+
+
+def _zero_padded(x: np.ndarray, lengths: np.ndarray) -> np.ndarray:
+    if x.dtype.kind not in "fiub":
+        raise DataError(
+            f"Split(x=...) expects real numbers, got dtype {x.dtype}. Write x.astype(np.float32)."
+        )
+    with np.errstate(over="ignore", invalid="ignore"):
+        result = x.astype(np.float32)  # always a copy: the caller's array stays as it is
+    result[np.arange(x.shape[1]) >= lengths[:, None]] = 0
+    bad = np.argwhere(~np.isfinite(result))
+    if len(bad):
+        where = tuple(bad[0].tolist())
+        raise DataError(
+            f"Split(x=...) expects finite float32 values up to each trial's length, "
+            f"got {x[where]} at x{list(where)}. Write np.nan_to_num(x), or shorten the trial."
+        )
+    return result

@@ -1,0 +1,86 @@
+"""A stack of spiking layers with a leaky-integrator readout."""
+
+import math
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import jax
+from flax import nnx
+
+from spiketrain.errors import DomainError
+from spiketrain.neurons.alif import ALIF
+from spiketrain.neurons.base import Neuron
+from spiketrain.neurons.leaky_integrator import LeakyIntegrator
+from spiketrain.parameter import Trainable
+from spiketrain.projections.recurrent import Recurrent
+
+
+class SpikingNet(nnx.Module):
+    """Linear layers and spiking layers in turn, then a linear leaky-integrator readout.
+
+    Every product with the input of a layer is one product over the whole trial; only the recurrent products and the
+    neurons themselves run in the loop over time. `model.train()` and `model.eval()` switch dropout.
+
+    Args:
+        n_in: the number of input channels.
+        n_out: the number of classes.
+        hidden: the sizes of the spiking layers.
+        neuron: makes the neurons of a layer, `neuron(size, rngs=rngs)`.
+        recurrent: whether each spiking layer has recurrent weights.
+        input_scale: the standard deviation of the first layer's weights times the square root of its fan-in.
+        hidden_scale: the same for the layers after it.
+        recurrent_scale: the same for the recurrent weights.
+        readout_tau: the initial time constant of the readout, trained; a bare number counts in ms.
+        readout_scale: the same as `input_scale`, for the readout.
+        dropout: the probability of dropping a hidden neuron for a whole trial, in training.
+        rngs: random numbers for weights and dropout.
+
+    Input and output: `(T, B, n_in)` in, potentials `(T, B, n_out)` out.
+    """
+
+    def __init__(
+        self,
+        n_in: int,
+        n_out: int,
+        *,
+        hidden: Sequence[int] = (128,),
+        neuron: Callable[..., Neuron] = ALIF,
+        recurrent: bool = True,
+        input_scale: float = 1.0,
+        hidden_scale: float = 1.0,
+        recurrent_scale: float = 1.0,
+        readout_tau: Any = 20.0,
+        readout_scale: float = 1.0,
+        dropout: float = 0.0,
+        rngs: nnx.Rngs,
+    ):
+        if not hidden:
+            raise DomainError("SpikingNet(hidden=...) needs at least one layer. Write, for example, `hidden=[128]`.")
+        if not 0 <= dropout < 1:
+            raise DomainError(f"SpikingNet(dropout=...) must lie in [0, 1), got {dropout}.")
+        self.linear, self.spiking, self.dropout = nnx.List([]), nnx.List([]), nnx.List([])
+        for i, (fan_in, size) in enumerate(zip([n_in, *hidden], hidden, strict=False)):
+            self.linear.append(_linear(fan_in, size, hidden_scale if i else input_scale, rngs))
+            cells = neuron(size, rngs=rngs)
+            weight = Trainable(_normal(recurrent_scale, size))
+            self.spiking.append(Recurrent(cells, weight=weight, rngs=rngs) if recurrent else cells)
+            if dropout:
+                self.dropout.append(nnx.Dropout(dropout, broadcast_dims=(0,), rngs=rngs.fork()))
+        self.to_readout = _linear(hidden[-1], n_out, readout_scale, rngs)
+        self.readout = LeakyIntegrator(n_out, tau=Trainable(readout_tau))
+
+    def __call__(self, x: jax.Array) -> jax.Array:
+        """Return the readout potentials of a trial."""
+        for i, (linear, spiking) in enumerate(zip(self.linear, self.spiking, strict=True)):
+            x = spiking(linear(x))
+            if len(self.dropout):
+                x = self.dropout[i](x)
+        return self.readout(self.to_readout(x))
+
+
+def _normal(scale: float, fan_in: int) -> Callable[..., jax.Array]:
+    return nnx.initializers.normal(scale / math.sqrt(fan_in))
+
+
+def _linear(n_in: int, n_out: int, scale: float, rngs: nnx.Rngs) -> nnx.Linear:
+    return nnx.Linear(n_in, n_out, kernel_init=_normal(scale, n_in), rngs=rngs)

@@ -1,0 +1,120 @@
+"""What a run writes while it trains: metrics.jsonl, TensorBoard, a progress bar or plain lines."""
+
+import json
+import logging
+import time
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+log = logging.getLogger("spiketrain")
+
+
+class RunLog:
+    """The record of one run.
+
+    Args:
+        folder: where it is written; None writes nothing.
+        total_steps: the length of the run in optimizer steps.
+        first_step: where a resumed run continues; what was recorded after it is dropped.
+        tensorboard: whether to write TensorBoard events.
+        progress: whether to show progress: a bar in a terminal, plain lines elsewhere.
+    """
+
+    def __init__(
+        self, folder: Path | None, *, total_steps: int, first_step: int, tensorboard: bool, progress: bool
+    ):
+        self.console = Console(highlight=False, soft_wrap=True)
+        self._shown: dict[str, float] = {}
+        self._step, self._first, self._total = first_step, first_step, total_steps
+        self._start = self._last_line = time.monotonic()
+        self._progress = progress
+        self._file = self._board = self._bar = None
+        if folder is not None:
+            path = folder / "metrics.jsonl"
+            kept = _until(path, first_step)
+            self._file = path.open("w", buffering=1)
+            self._file.writelines(kept)
+            if tensorboard:
+                from tensorboardX import SummaryWriter
+
+                self._board = SummaryWriter(str(folder / "tensorboard"), purge_step=first_step + 1 if first_step else None)
+        if progress and self.console.is_terminal:
+            columns = (
+                TextColumn("{task.description}"),
+                BarColumn(),
+                MofNCompleteColumn(),
+                TextColumn("{task.fields[speed]}"),
+                TimeRemainingColumn(),
+                TextColumn("{task.fields[metrics]}"),
+            )
+            self._bar = Progress(*columns, console=self.console, transient=False)
+            self._task = self._bar.add_task("training", total=total_steps, completed=first_step, speed="", metrics="")
+            self._bar.start()
+
+    def scalars(self, step: int, split: str, values: dict[str, float], **extra: float) -> None:
+        """Record the metrics of a split at a step."""
+        self._step = step
+        if self._file is not None:
+            self._file.write(json.dumps({"step": step, "split": split, **extra, **values}) + "\n")
+        if self._board is not None:
+            for name, value in (values | extra).items():
+                self._board.add_scalar(f"{split}/{name}", value, step)
+        self._shown |= {f"{split} {name}": values[name] for name in ("loss", "accuracy") if name in values}
+        self._show()
+
+    def histograms(self, step: int, arrays: dict[str, Any]) -> None:
+        """Record the distribution of each parameter."""
+        if self._board is not None:
+            for name, array in arrays.items():
+                self._board.add_histogram(name, array, step)
+
+    def picture(self, step: int, name: str, rgb: Any) -> None:
+        """Record a picture `(height, width, 3)`."""
+        if self._board is not None:
+            self._board.add_image(name, rgb, step, dataformats="HWC")
+
+    def hyperparameters(self, values: dict[str, Any], results: dict[str, float]) -> None:
+        """Record what was set and what came out."""
+        if self._board is not None:
+            self._board.add_hparams(values, results, name="hparams")
+
+    def say(self, message: str) -> None:
+        """Print a line."""
+        self.console.print(message, markup=False)
+
+    def close(self) -> None:
+        """Finish all files."""
+        if self._bar is not None:
+            self._bar.stop()
+        for writer in (self._file, self._board):
+            if writer is not None:
+                writer.close()
+        self._file = self._board = self._bar = None
+
+    def _show(self) -> None:
+        now = time.monotonic()
+        speed = (self._step - self._first) / max(now - self._start, 1e-9)
+        text = "  ".join(f"{k} {v:.4g}" if k.endswith("loss") else f"{k} {100 * v:.1f} %" for k, v in self._shown.items())
+        if self._bar is not None:
+            self._bar.update(self._task, completed=self._step, speed=f"{speed:.0f} steps/s", metrics=text)
+        elif self._progress and (now - self._last_line > 2 or self._step == self._total):
+            self._last_line = now
+            left = (self._total - self._step) / max(speed, 1e-9)
+            self.say(f"step {self._step}/{self._total}  {speed:.0f} steps/s  ETA {left:.0f} s  {text}")
+
+
+def _until(path: Path, step: int) -> list[str]:
+    """Return the whole lines of an earlier record up to `step`."""
+    if not step or not path.is_file():
+        return []
+    kept = []
+    for line in path.read_text().splitlines():
+        try:
+            if json.loads(line)["step"] <= step:
+                kept.append(line + "\n")
+        except (ValueError, KeyError):
+            break
+    return kept

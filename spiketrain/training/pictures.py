@@ -1,0 +1,93 @@
+"""A raster of every spiking layer and the membrane traces behind it, for one fixed trial."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from flax import nnx
+
+from spiketrain.state import SpikeTrain, StateTrain
+
+
+def record(model: Any, x: Any) -> tuple[np.ndarray, dict[str, np.ndarray], dict[str, np.ndarray]]:
+    """Run one trial `(T, 1, C)` and return the output, the spikes and the potentials V of every layer."""
+    out, spikes, states = nnx.capture(type(model).__call__, SpikeTrain, StateTrain)(model, x)
+    trains = {"/".join(map(str, p[:-1])): np.asarray(s.get_value()[0]) for p, s in nnx.to_flat_state(spikes)}
+    potentials = {
+        path.removesuffix("/V"): _bare(s.get_value()[0])
+        for path, s in (("/".join(map(str, p)), s) for p, s in nnx.to_flat_state(states))
+        if path.endswith("/V")
+    }
+    return np.asarray(out), trains, potentials
+
+
+def raster_and_traces(
+    x: np.ndarray, out: np.ndarray, spikes: dict[str, np.ndarray], potentials: dict[str, np.ndarray], *, title: str, dt_ms: float
+) -> Any:
+    """Return a matplotlib figure: input, one raster and some traces per layer, output.
+
+    Raises:
+        ImportError: matplotlib is missing; the message says what to install.
+    """
+    try:
+        from matplotlib.backends.backend_agg import FigureCanvasAgg
+        from matplotlib.figure import Figure
+    except ImportError as error:
+        raise ImportError("Pictures need matplotlib. Install it with `pip install spiketrain[plots]`.") from error
+
+    times = np.arange(len(x)) * dt_ms
+    rows = 2 + 2 * len(spikes)
+    figure = Figure(figsize=(7, 1.6 * rows), layout="constrained")
+    FigureCanvasAgg(figure)
+    axes = iter(figure.subplots(rows, 1, sharex=True))
+    figure.suptitle(title, fontsize=10)
+
+    ax = next(axes)
+    limit = np.abs(x).max() or 1.0
+    ax.imshow(x[:, 0].T, aspect="auto", origin="lower", cmap="RdBu_r", vmin=-limit, vmax=limit,
+              interpolation="nearest", extent=(-dt_ms / 2, times[-1] + dt_ms / 2, -0.5, x.shape[-1] - 0.5))  # fmt: skip
+    ax.set_ylabel("input\nchannel")
+    for name, train in spikes.items():
+        flat = train[:, 0].reshape(len(train), -1)
+        steps, neurons = np.nonzero(flat)
+        ax = next(axes)
+        ax.scatter(times[steps], neurons, s=6, marker="|", color="black", linewidths=0.8)
+        rate = flat.mean() / dt_ms * 1000
+        ax.set_ylabel(f"{name}\nneuron")
+        ax.set_ylim(-1, flat.shape[1])
+        ax.set_title(f"{int(flat.sum())} spikes, {rate:.1f} Hz per neuron", fontsize=8, loc="right")
+        ax = next(axes)
+        V = next((v for key, v in potentials.items() if key.startswith(name)), None)
+        if V is not None:
+            V = V[:, 0].reshape(len(V), -1)
+            for i, neuron in enumerate(np.argsort(flat.sum(0), kind="stable")[:: -max(1, flat.shape[1] // 4)][:4]):
+                ax.plot(times, V[:, neuron], lw=1, color=f"C{i}", label=f"{neuron}")
+                fired = flat[:, neuron] > 0
+                ax.plot(times[fired], V[fired, neuron], "o", ms=3, color=f"C{i}")
+            ax.legend(title="neuron", fontsize=6, title_fontsize=6, loc="upper right", ncols=4)
+        ax.set_ylabel("V before reset\n(dots: spikes)")
+    ax = next(axes)
+    for c in range(out.shape[-1]):
+        ax.plot(times, out[:, 0, c], lw=1.2, color=f"C{c % 10}", label=f"{c}")
+    ax.legend(title="class", fontsize=6, title_fontsize=6, loc="upper left", ncols=min(out.shape[-1], 10))
+    ax.set_ylabel("readout")
+    ax.set_xlabel("time (ms)")
+    ax.set_xlim(-dt_ms / 2, times[-1] + dt_ms / 2)
+    figure.align_ylabels()
+    return figure
+
+
+def pixels(figure: Any) -> np.ndarray:
+    """Return a figure as `(height, width, 3)` bytes."""
+    figure.canvas.draw()
+    return np.asarray(figure.canvas.buffer_rgba())[..., :3].copy()
+
+
+def save(figure: Any, path: Path) -> None:
+    """Write a figure as PNG."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(path, dpi=120)
+
+
+def _bare(x: Any) -> np.ndarray:
+    return np.asarray(getattr(x, "mantissa", x))

@@ -1,0 +1,45 @@
+"""What produced a checkpoint: versions, hardware, git revisions, date."""
+
+import datetime
+import importlib.metadata
+import platform
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import jax
+
+PACKAGES = ("spiketrain", "jax", "jaxlib", "flax", "optax", "brainunit", "orbax-checkpoint", "numpy")
+
+
+def provenance() -> dict[str, Any]:
+    """Return versions, devices, the git revision of spiketrain and of the working directory, and the time."""
+    return {
+        "versions": {name: _version(name) for name in PACKAGES},
+        "python": platform.python_version(),
+        "platform": f"{platform.system()} {platform.machine()}",
+        "devices": [device.device_kind for device in jax.devices()],
+        "git": {"spiketrain": git_revision(Path(__file__).parent), "working_directory": git_revision(Path.cwd())},
+        "time": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+    }
+
+
+def git_revision(folder: Path) -> str | None:
+    """Return the commit checked out in `folder`, with `+changes` where tracked files differ, or None."""
+    try:
+        commit = _git(folder, "rev-parse", "HEAD")
+        return commit + ("+changes" if _git(folder, "status", "--porcelain", "--untracked-files=no") else "")
+    except (OSError, subprocess.SubprocessError):
+        return None
+
+
+def _git(folder: Path, *words: str) -> str:
+    done = subprocess.run(["git", "-C", str(folder), *words], capture_output=True, text=True, check=True, timeout=5)
+    return done.stdout.strip()
+
+
+def _version(name: str) -> str | None:
+    try:
+        return importlib.metadata.version(name)
+    except importlib.metadata.PackageNotFoundError:
+        return None

@@ -1,0 +1,226 @@
+"""The trainer: a loop that can be followed with a finger."""
+
+import json
+import logging
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from flax import nnx
+
+from spiketrain import metrics
+from spiketrain.config.schema import Logger as LoggerSettings
+from spiketrain.config.schema import Trainer as TrainerSettings
+from spiketrain.data.dataset import Dataset, Split, split_validation
+from spiketrain.encoders import Direct
+from spiketrain.environ import dt_in_seconds
+from spiketrain.errors import CheckpointError
+from spiketrain.losses import CrossEntropy
+from spiketrain.training import pictures, step, state
+from spiketrain.training.checkpoint import Checkpoints, find, read_meta, restore, restore_newest
+from spiketrain.training.log import RunLog
+from spiketrain.training.provenance import provenance
+
+log = logging.getLogger("spiketrain")
+
+
+class Trainer:
+    """Train a model on a data set by back-propagation through time, evaluate it, and keep what can be resumed.
+
+    Args:
+        model: an `nnx.Module` that maps `(T, B, channels)` to potentials `(T, B, classes)`.
+        dataset: what to train and test on; part of `train` is held out as validation.
+        optimizer: an optax transformation, or a function from the number of optimizer steps to one.
+        loss: turns an output train into logits and a loss.
+        encoder: turns a batch into an input train.
+        seed: of the order of trials and of everything the encoder draws.
+        settings: how long, how large, how often.
+        logger: what to write while training.
+        folder: the run's folder; None keeps everything in memory.
+        config: what produced all this, saved with each checkpoint.
+
+    Call it within `environ.context(dt=...)`.
+    """
+
+    def __init__(
+        self,
+        model: nnx.Module,
+        dataset: Dataset,
+        *,
+        optimizer: optax.GradientTransformation | Callable[[int], optax.GradientTransformation],
+        loss: CrossEntropy | None = None,
+        encoder: Any = None,
+        seed: int = 0,
+        settings: TrainerSettings | None = None,
+        logger: LoggerSettings | None = None,
+        folder: Path | None = None,
+        config: dict[str, Any] | None = None,
+    ):
+        self.settings, self.logger = settings or TrainerSettings(), logger or LoggerSettings()
+        self.folder, self.config, self.seed = folder, config or {}, seed
+        self.encoder, self.classes = encoder or Direct(), dataset.classes
+        self.splits = split(dataset, self.settings)
+        trials = len(self.splits["train"])
+        self.steps_per_epoch = step.steps_per_epoch(trials, self.settings.batch_size)
+        self.total_steps = self.settings.epochs * self.steps_per_epoch
+        tx = optimizer if isinstance(optimizer, optax.GradientTransformation) else optimizer(self.total_steps)
+        self.leaves, self.layout = state.init(model, tx)
+        self.functions = step.Functions(
+            self.layout,
+            self.encoder,
+            loss or CrossEntropy(),
+            tx,
+            seed=seed,
+            batch_size=self.settings.batch_size,
+            piece_steps=self.settings.piece_steps,
+            truncate=self.settings.truncate,
+        )
+        held = [len(s) for name, s in self.splits.items() if name != "train"]
+        self.eval_size = min(self.settings.eval_batch_size, max(held))
+        self._evaluate = self.functions.evaluate_batch()
+        self._on_device: dict[str, Any] = {}
+        self.step, self._warned = 0, False
+
+    def fit(self) -> dict[str, Any]:
+        """Train to the last epoch, evaluate on the test set, and return the result."""
+        train_step, order = self.functions.train_step(), None
+        data = step.on_device(self.splits["train"])
+        checkpoints = self._checkpoints()
+        self.log = self._open_log()
+        waiting: list[metrics.Sums] = []
+        try:
+            while self.step < self.total_steps:
+                epoch, position = divmod(self.step, self.steps_per_epoch)
+                if order is None or position == 0:
+                    order = self._order(epoch)
+                self.leaves, sums = train_step(self.leaves, data, order)
+                self.step += 1
+                waiting.append(sums)
+                if self.step % self.settings.log_every_steps == 0 or self.step == self.total_steps:
+                    self.log.scalars(self.step, "train", metrics.means(waiting), epoch=self.step / self.steps_per_epoch)
+                    waiting.clear()
+                if self.step % self.steps_per_epoch == 0:
+                    self._end_of_epoch(epoch + 1, checkpoints)
+            if checkpoints is not None:
+                checkpoints.wait()
+            return self._finish()
+        finally:
+            self.log.close()
+            if checkpoints is not None:
+                checkpoints.close()
+
+    def resume(self, folder: Path) -> None:
+        """Continue from the newest readable checkpoint of a run folder."""
+        self.leaves, found = restore_newest(folder / "checkpoints", self.leaves, self.layout)
+        self.step = read_meta(found)["step"]
+        if self.step > self.total_steps:
+            raise CheckpointError(
+                f"{found} is at step {self.step}, beyond the {self.total_steps} steps of trainer.epochs="
+                f"{self.settings.epochs}. Raise trainer.epochs."
+            )
+
+    def restore(self, step_folder: Path) -> None:
+        """Take the state of one checkpoint."""
+        self.leaves = restore(step_folder, self.leaves, self.layout)
+        self.step = read_meta(step_folder)["step"]
+
+    def evaluate(self, name: str) -> dict[str, float]:
+        """Return the metrics of a split, `train`, `validation` or `test`, exact over its trials."""
+        if name not in self._on_device:
+            self._on_device[name] = step.on_device(self.splits[name], multiple=self.eval_size)
+        return step.evaluate(self._evaluate, self.leaves, self._on_device[name], self.eval_size)
+
+    def picture(self, trial: int = 0) -> Any:
+        """Return a figure of one held-out trial: input, rasters, traces, readout."""
+        name = "validation" if "validation" in self.splits else "test"
+        one = self.splits[name].take(np.array([trial]))
+        x = one.x[:, : int(one.lengths[0])].swapaxes(0, 1)
+        x, _ = self.encoder(jnp.asarray(x), jnp.ones(x.shape[:2], bool))
+        out, spikes, V = pictures.record(self.layout.evaluation_model(self.leaves), x)
+        title = f"{name} trial {trial}, class {self.classes[int(one.y[0])]}, step {self.step}"
+        return pictures.raster_and_traces(np.asarray(x), out, spikes, V, title=title, dt_ms=dt_in_seconds() * 1e3)
+
+    def _end_of_epoch(self, epoch: int, checkpoints: Checkpoints | None) -> None:
+        last = epoch == self.settings.epochs
+        if "validation" in self.splits and (last or epoch % self.settings.evaluate_every == 0):
+            self.validation = self.evaluate("validation")
+            self.log.scalars(self.step, "validation", self.validation)
+        if last or epoch % self.logger.pictures_every == 0:
+            self._draw()
+        if checkpoints is not None and (last or epoch % self.settings.save_every == 0):
+            monitored = {f"validation/{k}": v for k, v in self.validation.items()}
+            meta = {"config": self.config, "provenance": self.provenance, "metrics": monitored}
+            checkpoints.save(self.step, self.leaves, self.layout, meta)
+
+    def _finish(self) -> dict[str, Any]:
+        if self.folder is not None:
+            self.restore(find(self.folder, self.settings.final))
+        result = {"step": self.step, "classes": len(self.classes), "seed": self.seed}
+        for name in ("validation", "test"):
+            if name in self.splits:
+                result[name] = self.evaluate(name)
+        self.log.hyperparameters(flatten(self.config), {f"final/{k}": v for k, v in result["test"].items()})
+        if self.folder is not None:
+            (self.folder / "result.json").write_text(json.dumps(result, indent=1) + "\n")
+        return result
+
+    def _order(self, epoch: int) -> jax.Array:
+        return step.order_of_epoch(self.seed, epoch, len(self.splits["train"]))
+
+    def _checkpoints(self) -> Checkpoints | None:
+        self.validation: dict[str, float] = {}
+        self.provenance = provenance()
+        if self.folder is None:
+            return None
+        return Checkpoints(self.folder / "checkpoints", keep_best=self.settings.keep_best)
+
+    def _open_log(self) -> RunLog:
+        return RunLog(
+            self.folder,
+            total_steps=self.total_steps,
+            first_step=self.step,
+            tensorboard=self.logger.tensorboard,
+            progress=self.logger.progress,
+        )
+
+    def _draw(self) -> None:
+        if self.folder is None:
+            return
+        names = [name for name in self.layout.names if name.startswith("params/")]
+        self.log.histograms(self.step, dict(zip(names, map(np.asarray, self.leaves), strict=False)))
+        if not self.logger.pictures:
+            return
+        try:
+            figure = self.picture()
+        except ImportError as error:
+            if not self._warned:
+                log.warning("%s Or switch them off with logger.pictures=false.", error)
+            self._warned = True
+            return
+        pictures.save(figure, self.folder / "pictures" / f"step_{self.step:06d}.png")
+        self.log.picture(self.step, "raster_and_traces", pictures.pixels(figure))
+
+
+def split(dataset: Dataset, settings: TrainerSettings) -> dict[str, Split]:
+    """Return the splits by name. The test set is never part of another, nor a part of it chosen on."""
+    if settings.overfit_batch:
+        one = dataset.train.take(np.arange(min(settings.batch_size, len(dataset.train))))
+        return {"train": one, "test": one}
+    train, validation = split_validation(dataset.train, settings.validation_fraction, settings.validation_seed)
+    held = {} if validation is None else {"validation": validation}
+    return {"train": train, **held, "test": dataset.test}
+
+
+def flatten(config: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Return nested settings as one level of `a.b.c` keys."""
+    flat: dict[str, Any] = {}
+    for key, value in config.items():
+        if isinstance(value, dict):
+            flat |= flatten(value, f"{prefix}{key}.")
+        else:
+            flat[f"{prefix}{key}"] = value if isinstance(value, int | float | str | bool) else str(value)
+    return flat

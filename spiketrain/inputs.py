@@ -20,7 +20,7 @@ from spiketrain.units import Constant, has_unit, same_dimension, show, unit_of, 
 class Current:
     """A current that does not depend on the membrane potential."""
 
-    I: Any  # noqa: E741 - the field's symbol
+    I: Any
 
     def at(self, V: Any) -> Any:
         """Return the current into a neuron at potential `V`."""

@@ -35,4 +35,5 @@ def activity(hidden: dict[str, jax.Array], mask: jax.Array) -> Sums:
 def means(batches: list[Sums]) -> dict[str, float]:
     """Fetch the sums of some batches at once, add them in float64, and return plain means."""
     host = jax.device_get(batches)
-    return {name: float(np.divide(*np.sum([b[name] for b in host], axis=0, dtype=np.float64))) for name in host[0]}
+    totals = {name: np.asarray([b[name] for b in host], np.float64).sum(0) for name in host[0]}
+    return {name: float(total / count) for name, (total, count) in totals.items()}

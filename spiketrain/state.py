@@ -46,7 +46,9 @@ class State(nnx.Variable):
             raise UnitError(f"{name}.value holds quantities in units of `{self.unit}`, got {show(new)}.{example}")
         bare = jnp.asarray(new.to_decimal(self.unit) if isinstance(new, u.Quantity) else new)
         if bare.shape != old.shape:
-            raise ShapeError(f"{name}.value has shape {old.shape}, got {bare.shape}. Broadcast the value before writing it.")
+            raise ShapeError(
+                f"{name}.value has shape {old.shape}, got {bare.shape}. Broadcast the value before writing it."
+            )
         if self.domain != REAL and not isinstance(bare, jax.core.Tracer) and not self.domain.contains(np.asarray(bare)):
             raise DomainError(f"{name}.value must be {self.domain.describe}, got {show(new)}.")
         self.set_raw_value(self.domain.inverse(bare).astype(old.dtype))

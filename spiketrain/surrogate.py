@@ -62,8 +62,7 @@ class Sigmoid(Surrogate):
 
     def slope(self, x: jax.Array) -> jax.Array:
         """Return the slope of the logistic function."""
-        s = jax.nn.sigmoid(self.alpha * x)
-        return self.alpha * s * (1 - s)
+        return self.alpha * jax.nn.sigmoid(self.alpha * x) * jax.nn.sigmoid(-self.alpha * x)
 
 
 @dataclass(frozen=True)

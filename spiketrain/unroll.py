@@ -6,7 +6,8 @@ structure and shapes reuses its compiled loop.
 """
 
 import contextvars
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import partial
 from typing import Any
 
@@ -41,14 +42,15 @@ def unroll(model: Any, *inputs: Any, batch_shape: tuple[int, ...] | None = None,
     if fresh and batch_shape is None:
         batch_shape = _batch_shape(model, inputs)
 
-    graphdef, params, rest = nnx.split(_uncaptured(model), nnx.Param, ...)
-    run = _run if _hashable(graphdef) else _run.__wrapped__
-    ys, trains, short, changed = run(
-        graphdef, tuple(batch_shape or ()) if fresh else None, StateTrain in captured, length, params, rest, inputs
-    )
-    _write_back(model, changed)
-    if _continuing.value:
-        _attach(model, short)
+    with _captures_set_aside(model):
+        graphdef, params, rest = nnx.split(model, nnx.Param, ...)
+        run = _run if _hashable(graphdef) else _run.__wrapped__
+        ys, trains, short, changed = run(
+            graphdef, tuple(batch_shape or ()) if fresh else None, StateTrain in captured, length, params, rest, inputs
+        )
+        _write_back(model, changed)
+        if _continuing.value:
+            _attach(model, short)
     if SpikeTrain in captured and hasattr(type(model), "spikes"):
         model.sow(SpikeTrain, "spikes", ys)
     if StateTrain in captured:
@@ -75,7 +77,9 @@ def _run(graphdef, batch_shape, record, length, params, rest, inputs):
         stepdef_after, params_after, short_after, other_after = nnx.split(model, nnx.Param, ShortTermState, ...)
         _check_same_structure(model, stepdef, stepdef_after)
         for path in _differing(params, params_after):
-            raise StateError(f"{type(model).__name__}.update changed the Param `{path}`. Use a LongTermState for what a trial changes.")
+            raise StateError(
+                f"{type(model).__name__}.update changed the Param `{path}`. Use a LongTermState for what a trial changes."
+            )
         changed.update(_differing(other, other_after))
         trains = {"/".join(map(str, path)): s.value for path, s in nnx.to_flat_state(short_after)} if record else {}
         return (short_after, other_after), (y, trains)
@@ -85,7 +89,9 @@ def _run(graphdef, batch_shape, record, length, params, rest, inputs):
     return ys, trains, short, {path: leaves[path] for path in sorted(changed)}
 
 
-def advance(model: Any, carry: Any, *inputs: Any, method: Callable[..., Any] | None = None, **options: Any) -> tuple[Any, Any]:
+def advance(
+    model: Any, carry: Any, *inputs: Any, method: Callable[..., Any] | None = None, **options: Any
+) -> tuple[Any, Any]:
     """Run any model, train level or step level, on a piece of a trial.
 
     Args:
@@ -99,8 +105,14 @@ def advance(model: Any, carry: Any, *inputs: Any, method: Callable[..., Any] | N
         The output of the piece and the carry that continues the trial. Nothing of the trial stays in `model`.
 
     Raises:
-        StateError: one `Dynamics` runs twice, or a normalisation in training mode averages over a piece.
+        StateError: one `Dynamics` runs twice, or a normalisation in training mode averages over a piece,
+            or the call lies within `nnx.capture` (capture in `method`).
     """
+    if hasattr(model, "__captures__"):
+        raise StateError(
+            "advance hands no hidden trains to a capture around it. Capture inside: "
+            "`advance(model, carry, xs, method=lambda model, xs: nnx.capture(model, SpikeTrain)(xs))`."
+        )
     run = nnx.clone(model)
     given = _raw(nnx.state(run, nnx.Not(ShortTermState)))
     _detach(run)
@@ -176,13 +188,17 @@ def _length(model: Any, inputs: Any, length: int | None) -> int:
     lengths = set()
     for leaf in jax.tree.leaves(inputs):
         if jax.numpy.ndim(leaf) == 0:
-            raise ShapeError(f"{name} expects trains with time first, (T, ...), got a scalar. For one step call {name}.update.")
+            raise ShapeError(
+                f"{name} expects trains with time first, (T, ...), got a scalar. For one step call {name}.update."
+            )
         lengths.add(leaf.shape[0])
     if length is not None:
         lengths.add(length)
     if len(lengths) != 1:
         got = f"lengths {sorted(lengths)}" if lengths else "no inputs and no length"
-        raise ShapeError(f"{name} expects one number of time steps, got {got}. Write, for example, `{name.lower()}(length=1000)`.")
+        raise ShapeError(
+            f"{name} expects one number of time steps, got {got}. Write, for example, `{name.lower()}(length=1000)`."
+        )
     return lengths.pop()
 
 
@@ -226,14 +242,20 @@ def _holds_state(model: Any) -> bool:
     return bool(nnx.to_flat_state(nnx.state(model, ShortTermState)))
 
 
-def _uncaptured(model: Any) -> Any:
-    if not hasattr(model, "__captures__"):
-        return model
-    copy = nnx.clone(model)
-    for _, module in nnx.iter_modules(copy):
-        if hasattr(module, "__captures__"):
-            del module.__captures__
-    return copy
+@contextmanager
+def _captures_set_aside(model: Any) -> Iterator[None]:
+    held = []
+    if hasattr(model, "__captures__"):
+        held = [
+            (module, module.__captures__) for _, module in nnx.iter_modules(model) if hasattr(module, "__captures__")
+        ]
+    for module, _ in held:
+        del module.__captures__
+    try:
+        yield
+    finally:
+        for module, captures in held:
+            module.__captures__ = nnx.data(captures)
 
 
 def _at(model: Any, path: Any) -> Any:
@@ -270,7 +292,7 @@ def _visit(model: Any) -> None:
 
 
 def _check_only_short_term_created(model: Any, before: dict, after: dict) -> None:
-    if extra := sorted(set(after) ^ {path for path in before if path in after}) :
+    if extra := sorted(set(after) ^ {path for path in before if path in after}):
         raise StateError(
             f"{type(model).__name__}.init_state created {extra}, which are no ShortTermState. Create them in the constructor."
         )

@@ -4,12 +4,12 @@ import os
 
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 
-import brainunit as u  # noqa: E402
-import hypothesis  # noqa: E402
-import jax  # noqa: E402
-import pytest  # noqa: E402
+import brainunit as u
+import hypothesis
+import jax
+import pytest
 
-from spiketrain import environ  # noqa: E402
+from spiketrain import environ
 
 hypothesis.settings.register_profile("core", deadline=None, max_examples=40, derandomize=True)
 hypothesis.settings.load_profile("core")

@@ -54,3 +54,9 @@ def active(row_or_spikes, out=None):
     else:
         leaf = bare(jax.tree.leaves(out)[0])
         assert np.ptp(leaf) > 0, "silence equals silence"
+
+
+def gradient(model, loss):
+    """Return the gradient of `loss(model)` with respect to every Param, compiled as a whole."""
+    graphdef, params, rest = nnx.split(model, nnx.Param, ...)
+    return jax.jit(jax.grad(lambda params: loss(nnx.merge(graphdef, params, rest, copy=True))))(params)

@@ -78,7 +78,14 @@ class EINet(st.Dynamics):
 BARE = dict(R=1.0, tau=11.0, V_th=1.0, V_reset=-0.2, V_rest=0.1)
 REAL = dict(R=40.0, tau=14.0, V_th=-50.0, V_reset=-71.0, V_rest=-66.0)
 UNITS = dict(
-    R=MOHM, tau=MS, V_th=MV, V_reset=MV, V_rest=MV, V_initializer=MV, beta=MV, tau_a=MS,
+    R=MOHM,
+    tau=MS,
+    V_th=MV,
+    V_reset=MV,
+    V_rest=MV,
+    V_initializer=MV,
+    beta=MV,
+    tau_a=MS,
 )
 RESETS = {"soft": st.SoftReset(), "hard": st.HardReset(), "none": st.NoReset()}
 VARIED = dict(
@@ -268,7 +275,9 @@ def chains():
         "Expon-COBA-LIF",
         lambda: Driven(
             st.LIF(N, **quantities(REAL)),
-            st.AlignPostProj(st.Dense(PRE, N, weight=60.0 * W_IN * u.nS), st.Expon(N, tau=5.0 * u.ms), st.COBA(E=0.0 * u.mV)),
+            st.AlignPostProj(
+                st.Dense(PRE, N, weight=60.0 * W_IN * u.nS), st.Expon(N, tau=5.0 * u.ms), st.COBA(E=0.0 * u.mV)
+            ),
         ),
         spikes,
         coba,
@@ -313,7 +322,9 @@ def chains():
         "Alpha-COBA-and-Expon-CUBA-LeakyIntegrator",
         lambda: Driven(
             st.LeakyIntegrator(N, **quantities(passive)),
-            st.AlignPostProj(st.Dense(PRE, N, weight=10.0 * W_IN * u.nS), st.Alpha(N, tau=8.0 * u.ms), st.COBA(E=-80.0 * u.mV)),
+            st.AlignPostProj(
+                st.Dense(PRE, N, weight=10.0 * W_IN * u.nS), st.Alpha(N, tau=8.0 * u.ms), st.COBA(E=-80.0 * u.mV)
+            ),
             st.AlignPostProj(st.Dense(PRE, N, weight=200.0 * W_IN * u.pA), st.Expon(N, tau=3.0 * u.ms), st.CUBA()),
         ),
         spikes,
@@ -345,7 +356,9 @@ def circuits():
         current(1.5, 2.0),
         recurrent(W=W, beta=0.4, tau_a=70.0, **BARE),
     )
-    weights = {name: np.random.default_rng(i).uniform(0.0, 1.0, (N, N)) for i, name in enumerate(("ee", "ei", "ie", "ii"))}
+    weights = {
+        name: np.random.default_rng(i).uniform(0.0, 1.0, (N, N)) for i, name in enumerate(("ee", "ei", "ie", "ii"))
+    }
 
     def projection(name, scale, tau, E):
         comm = st.Dense(N, N, weight=scale * weights[name] * u.nS)
@@ -360,8 +373,14 @@ def circuits():
             return (np.exp(-age / tau) * (np.stack(source.spikes) @ weight)).sum(0)
 
         for n in range(len(I)):
-            to_e = [(g(excitatory, 8e-3 * weights["ee"], 5.0), 0.0), (g(inhibitory, 30e-3 * weights["ie"], 10.0), -80.0)]
-            to_i = [(g(excitatory, 8e-3 * weights["ei"], 5.0), 0.0), (g(inhibitory, 30e-3 * weights["ii"], 10.0), -80.0)]
+            to_e = [
+                (g(excitatory, 8e-3 * weights["ee"], 5.0), 0.0),
+                (g(inhibitory, 30e-3 * weights["ie"], 10.0), -80.0),
+            ]
+            to_i = [
+                (g(excitatory, 8e-3 * weights["ei"], 5.0), 0.0),
+                (g(inhibitory, 30e-3 * weights["ii"], 10.0), -80.0),
+            ]
             excitatory.step(I[n], to_e)
             inhibitory.step(I[n], to_i)
         trains = excitatory.trains()
@@ -384,3 +403,47 @@ def circuits():
 
 
 ROWS = [*neurons(), *synapses(), *chains(), *circuits()]
+
+
+class LayeredNet(nnx.Module):
+    """A train-level model: weights outside the loops, one layer with feedback, a readout."""
+
+    def __init__(self, seed=0):
+        rngs = nnx.Rngs(seed)
+        self.fc1 = nnx.Linear(N, 8, param_dtype=float, rngs=rngs)
+        self.lif = st.LIF(8, tau=st.Trainable(12.0), V_initializer=st.Trainable(0.2))
+        self.fc2 = nnx.Linear(8, 6, param_dtype=float, rngs=rngs)
+        self.alif = st.Recurrent(st.ALIF(6, V_th=0.6, beta=0.3, tau_a=st.Trainable(40.0)), rngs=rngs)
+        self.fc3 = nnx.Linear(6, 3, param_dtype=float, rngs=rngs)
+        self.readout = st.LeakyIntegrator(3, tau=8.0, V_rest=st.Trainable(0.1))
+
+    def __call__(self, x):
+        return self.readout(self.fc3(self.alif(3.0 * self.fc2(self.lif(4.0 * self.fc1(x))))))
+
+
+class ProjectionNet(nnx.Module):
+    """A train-level model in units: a projection and the neuron behind it."""
+
+    def __init__(self):
+        weight = st.Trainable(60.0 * W_IN * u.nS)
+        self.projection = st.AlignPostProj(st.Dense(PRE, N, weight=weight), st.Expon(N, tau=5.0 * u.ms), st.COBA(E=0.0 * u.mV))
+        self.neuron = st.LIF(N, **quantities(dict(without(REAL, "tau"))), tau=st.Trainable(14.0 * u.ms))
+
+    def __call__(self, x):
+        return self.neuron(self.projection(x))
+
+
+def nets():
+    """Train-level models, which have no reference of their own: they consist of rows."""
+    yield Row("Layered-LeakyIntegrator", LayeredNet, current(1.0, 1.0), None)
+    yield Row("Projected-LIF", ProjectionNet, spikes, None)
+
+
+NETS = [*nets()]
+BY_NAME = {row.name: row for row in (*ROWS, *NETS)}
+assert len(BY_NAME) == len(ROWS) + len(NETS), "two rows share a name"
+
+
+def rows(*names):
+    """Pick rows by name."""
+    return [BY_NAME[name] for name in names]

@@ -36,7 +36,19 @@ class IntegrateAndFire:
     """Membranes that integrate, and fire where there is a threshold; keeps V, spikes and adaptation of every step."""
 
     def __init__(
-        self, shape, *, dt, tau, R=1.0, V_rest=0.0, V_th=np.inf, V_reset=None, V0=None, reset="soft", beta=0.0, tau_a=1.0
+        self,
+        shape,
+        *,
+        dt,
+        tau,
+        R=1.0,
+        V_rest=0.0,
+        V_th=np.inf,
+        V_reset=None,
+        V0=None,
+        reset="soft",
+        beta=0.0,
+        tau_a=1.0,
     ):
         self.dt, self.tau, self.R, self.V_rest, self.V_th = dt, tau, R, V_rest, V_th
         self.V_reset = V_rest if V_reset is None else V_reset

@@ -41,9 +41,7 @@ def test_a_split_stores_its_dtypes_and_zeroes_the_padding_of_a_copy():
     np.testing.assert_array_equal(x, before)
 
 
-@pytest.mark.parametrize(
-    "indices", [[2, 0, 2], np.array([False, True, True, False]), slice(1, 3), np.array([3])]
-)
+@pytest.mark.parametrize("indices", [[2, 0, 2], np.array([False, True, True, False]), slice(1, 3), np.array([3])])
 def test_take_indexes_all_three_arrays(indices):
     split = Split(**arrays())
     part = split.take(indices)
@@ -96,9 +94,7 @@ def test_a_split_refuses(changes, error, message):
 def test_a_split_refuses_what_is_not_finite_before_the_padding():
     bad = arrays()
     bad["x"][1, 4, 2] = np.nan
-    with pytest.raises(
-        DataError, match=r"finite float32 values up to each trial's length, got nan at x\[1, 4, 2\]"
-    ):
+    with pytest.raises(DataError, match=r"finite float32 values up to each trial's length, got nan at x\[1, 4, 2\]"):
         Split(**bad)
 
 
@@ -268,8 +264,7 @@ def test_a_vowels_file_with_other_arrays_is_refused(tmp_path, changes):
 
 def test_the_data_package_needs_no_jax():
     code = (
-        "import sys, spiketrain.data.npz, spiketrain.data.vowels as v; v.load_vowels(); "
-        "assert 'jax' not in sys.modules"
+        "import sys, spiketrain.data.npz, spiketrain.data.vowels as v; v.load_vowels(); assert 'jax' not in sys.modules"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
 

@@ -35,4 +35,6 @@ def import_plugins(names: Iterable[str]) -> None:
         try:
             importlib.import_module(name)
         except ModuleNotFoundError as error:
-            raise ConfigError(f"plugins=[{name}] cannot be imported: {error}. Is it installed, or in this folder?") from error
+            raise ConfigError(
+                f"plugins=[{name}] cannot be imported: {error}. Is it installed, or in this folder?"
+            ) from error

@@ -1,7 +1,7 @@
 """`spiketrain-eval`: evaluate a checkpoint by itself.
 
-    spiketrain-eval runs/vowels/2026-01-31_12-00-00
-    spiketrain-eval runs/vowels/2026-01-31_12-00-00 --checkpoint best --split validation --json metrics.json
+spiketrain-eval runs/vowels/2026-01-31_12-00-00
+spiketrain-eval runs/vowels/2026-01-31_12-00-00 --checkpoint best --split validation --json metrics.json
 """
 
 import argparse

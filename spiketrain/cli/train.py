@@ -1,8 +1,8 @@
 """`spiketrain-train`: train a configured experiment, resume a run, or sweep over settings.
 
-    spiketrain-train experiment=vowels seed=1 trainer.epochs=60
-    spiketrain-train -m experiment=vowels seed=0,1,2
-    spiketrain-train resume=runs/vowels/2026-01-31_12-00-00 trainer.epochs=200
+spiketrain-train experiment=vowels seed=1 trainer.epochs=60
+spiketrain-train -m experiment=vowels seed=0,1,2
+spiketrain-train resume=runs/vowels/2026-01-31_12-00-00 trainer.epochs=200
 """
 
 import os
@@ -85,7 +85,9 @@ def _resume(words: list[str], plugins: list[str]) -> None:
     settings.pop("plugins", None)
     path = folder / "config.yaml"
     if not path.is_file():
-        raise ConfigError(f"resume={folder} is no run folder: {path} is missing. Write the folder that holds config.yaml.")
+        raise ConfigError(
+            f"resume={folder} is no run folder: {path} is missing. Write the folder that holds config.yaml."
+        )
     try:
         config = yaml.safe_load(path.read_text())
     except yaml.YAMLError as error:
@@ -116,7 +118,9 @@ def config_folder() -> Path:
     for folder in (package / "conf", package.parent / "conf"):
         if (folder / "train.yaml").is_file():
             return folder
-    raise ConfigError(f"The configuration folder is missing: neither {package / 'conf'} nor {package.parent / 'conf'} is there.")
+    raise ConfigError(
+        f"The configuration folder is missing: neither {package / 'conf'} nor {package.parent / 'conf'} is there."
+    )
 
 
 def _plugins(words: list[str]) -> list[str]:

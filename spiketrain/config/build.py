@@ -16,13 +16,13 @@ from spiketrain.parameter import Trainable
 def build(kind: str, section: dict[str, Any], *args: Any, **context: Any) -> Any:
     """Build what `section` names: its fields as keyword arguments, after `args` and `context`."""
     entry = registry.lookup(kind, section["name"], kind)
-    return entry.load()(*args, **_arguments(entry.schema, section), **context)
+    return entry.load()(*args, **_arguments(entry, section), **context)
 
 
 def neuron(section: dict[str, Any]) -> Any:
     """Return a function `(size, rngs=...)` that makes the neurons that `section` describes."""
     entry = registry.lookup("neuron", section["name"], "neuron")
-    return partial(entry.load(), **_arguments(entry.schema, section))
+    return partial(entry.load(), **_arguments(entry, section))
 
 
 def optimizer(config: dict[str, Any], steps: int) -> Any:
@@ -30,24 +30,29 @@ def optimizer(config: dict[str, Any], steps: int) -> Any:
     section = dict(config["optimizer"])
     rate = build("schedule", config["schedule"], section["learning_rate"], steps)
     entry = registry.lookup("optimizer", section["name"], "optimizer")
-    return entry.load()(**_arguments(entry.schema, section) | {"learning_rate": rate})
+    return entry.load()(**_arguments(entry, section) | {"learning_rate": rate})
 
 
-def _arguments(schema: type, section: dict[str, Any]) -> dict[str, Any]:
+def _arguments(entry: registry.Entry, section: dict[str, Any]) -> dict[str, Any]:
     arguments = {}
-    for f in dataclasses.fields(schema):
-        name, unit = _name_and_unit(f.name)
+    taken_as_they_are = registry.parameters_of(entry.load())
+    for f in dataclasses.fields(entry.schema):
+        name, unit = (f.name, 1.0) if f.name in taken_as_they_are else _name_and_unit(f.name)
         value = section[f.name]
         if kind := f.metadata.get("choice"):
             value = neuron(value) if kind == "neuron" else build(kind, value)
         elif f.metadata.get("physical"):
-            value = Uniform(value["low"] * unit, value["high"] * unit) if isinstance(value, dict) else _times(value, unit)
+            value = (
+                Uniform(value["low"] * unit, value["high"] * unit) if isinstance(value, dict) else _times(value, unit)
+            )
         else:
             value = _times(value, unit)
         arguments[name] = value
     for name in arguments.pop("trainable", ()):
         if name not in arguments or callable(arguments[name]) and not isinstance(arguments[name], Uniform):
-            raise ConfigError(f"trainable: {name!r} is no physical argument of {section['name']}.{registry.did_you_mean(name, arguments)}")
+            raise ConfigError(
+                f"trainable: {name!r} is no physical argument of {section['name']}.{registry.did_you_mean(name, arguments)}"
+            )
         arguments[name] = Trainable(arguments[name])
     return arguments
 

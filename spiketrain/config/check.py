@@ -27,6 +27,7 @@ def check(config: Any) -> dict[str, Any]:
 
 
 def _section(given: Any, schema: type, where: str, *, named: bool = False) -> dict[str, Any]:
+    given = vars(given) if isinstance(given, schema) else given
     if not isinstance(given, dict):
         raise ConfigError(f"{where or 'the configuration'} must be a mapping, got {given!r}.")
     fields = {f.name: f for f in dataclasses.fields(schema)}
@@ -43,7 +44,7 @@ def _section(given: Any, schema: type, where: str, *, named: bool = False) -> di
         elif f.metadata.get("physical"):
             result[name] = _physical(value, path, optional=f.default is None)
         elif dataclasses.is_dataclass(hints[name]):
-            result[name] = _section(dataclasses.asdict(value) if dataclasses.is_dataclass(value) else value, hints[name], path)  # type: ignore[arg-type]
+            result[name] = _section(value, hints[name], path)
         else:
             result[name] = _typed(value, hints[name], path)
     return result
@@ -57,7 +58,9 @@ def _choice(value: Any, kind: str, where: str) -> dict[str, Any]:
     if isinstance(value, str):
         value = {"name": value}
     if not isinstance(value, dict) or "name" not in value:
-        raise ConfigError(f"{where} must say which {kind}, got {value!r}. Write, for example, `{where}.name={registry.names(kind)[0]}`.")
+        raise ConfigError(
+            f"{where} must say which {kind}, got {value!r}. Write, for example, `{where}.name={registry.names(kind)[0]}`."
+        )
     return _section(value, registry.lookup(kind, value["name"], where).schema, where, named=True)
 
 
@@ -94,7 +97,13 @@ def _typed(value: Any, hint: Any, where: str) -> Any:
 def _describe(hint: Any) -> str:
     if typing.get_origin(hint) is list:
         return f"a list of {_describe(typing.get_args(hint)[0]).split(' ', 1)[-1]}s"
-    return {float: "a finite number", int: "a whole number", bool: "true or false", str: "a word", type(None): "null"}.get(hint, str(hint))
+    return {
+        float: "a finite number",
+        int: "a whole number",
+        bool: "true or false",
+        str: "a word",
+        type(None): "null",
+    }.get(hint, str(hint))
 
 
 def _unit_hint(where: str, value: Any) -> str:
@@ -127,7 +136,10 @@ def _sense(config: dict[str, Any]) -> None:
     )
     piece = trainer["piece_steps"]
     _require(piece is None or piece >= 1, f"trainer.piece_steps must be at least 1 or null, got {piece}.")
-    _require(not trainer["truncate"] or piece is not None, "trainer.truncate=true needs trainer.piece_steps, the steps between cuts.")
+    _require(
+        not trainer["truncate"] or piece is not None,
+        "trainer.truncate=true needs trainer.piece_steps, the steps between cuts.",
+    )
     _require(config["dt_ms"] > 0, f"dt_ms must be positive, got {config['dt_ms']}.")
     _require(config["seed"] >= 0, f"seed must not be negative, got {config['seed']}.")
     _require(config["optimizer"].get("learning_rate", 1.0) > 0, "optimizer.learning_rate must be positive.")

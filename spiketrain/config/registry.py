@@ -4,12 +4,14 @@ A name is the only thing a configuration can choose: nothing in it is imported, 
 a name from a user's own package, which the command line imports when told to (`plugins=[my_package]`).
 """
 
+import copy
 import dataclasses
 import difflib
 import importlib
 import inspect
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from spiketrain.config import schema
@@ -113,17 +115,21 @@ def register(kind: str, name: str, *, schema: type | None = None) -> Callable[[A
     return add
 
 
+def parameters_of(target: Any) -> Any:
+    """Return the parameters of a function, or of the constructor of a class, by name."""
+    return inspect.signature(target.__init__ if isinstance(target, type) else target, eval_str=True).parameters
+
+
 def _schema_of(target: Any, name: str) -> type:
     fields = []
-    for parameter in inspect.signature(target).parameters.values():
-        if parameter.name in ("n_in", "n_out", "size", "rngs") or parameter.kind is parameter.VAR_KEYWORD:
+    for parameter in parameters_of(target).values():
+        if parameter.name in ("self", "n_in", "n_out", "size", "rngs") or parameter.kind is parameter.VAR_KEYWORD:
             continue
         if parameter.default is parameter.empty:
             raise ConfigError(f"register(..., {name!r}): the argument {parameter.name!r} needs a default.")
         kind = Any if parameter.annotation is parameter.empty else parameter.annotation
         default = parameter.default
-        if isinstance(default, list | dict | set):
-            fields.append((parameter.name, kind, dataclasses.field(default_factory=lambda d=default: type(d)(d))))
-        else:
-            fields.append((parameter.name, kind, default))
+        if isinstance(default, list | dict):
+            default = dataclasses.field(default_factory=partial(copy.copy, default))
+        fields.append((parameter.name, kind, default))
     return dataclasses.make_dataclass(name, fields)

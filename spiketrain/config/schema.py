@@ -180,7 +180,7 @@ class CrossEntropy:
 
 
 @dataclass
-class Trainer:
+class TrainerSettings:
     """How long, how large, how often."""
 
     epochs: int = 100
@@ -199,7 +199,7 @@ class Trainer:
 
 
 @dataclass
-class Logger:
+class LoggerSettings:
     """What is written while training, besides `metrics.jsonl`."""
 
     tensorboard: bool = True
@@ -221,6 +221,6 @@ class Config:
     optimizer: Any = choice("optimizer", "adamw")
     schedule: Any = choice("schedule", "cosine")
     loss: Any = choice("loss", "cross_entropy")
-    trainer: Trainer = field(default_factory=Trainer)
-    logger: Logger = field(default_factory=Logger)
+    trainer: TrainerSettings = field(default_factory=TrainerSettings)
+    logger: LoggerSettings = field(default_factory=LoggerSettings)
     plugins: list[str] = field(default_factory=list)

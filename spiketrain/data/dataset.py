@@ -114,9 +114,7 @@ def split_validation(split: Split, fraction: float, seed: int) -> tuple[Split, S
         DataError: `fraction` is outside [0, 1), selects no trial, or leaves a class without training trials.
     """
     if not 0 <= fraction < 1:
-        raise DataError(
-            f"split_validation(fraction=...) expects 0 <= fraction < 1, got {fraction}. For example, 0.1."
-        )
+        raise DataError(f"split_validation(fraction=...) expects 0 <= fraction < 1, got {fraction}. For example, 0.1.")
     if fraction == 0:
         return split, None
     rng = np.random.default_rng(seed)
@@ -156,9 +154,7 @@ def _check_shapes(x: np.ndarray, lengths: np.ndarray, y: np.ndarray) -> None:
 
 def _check_integers(name: str, array: np.ndarray, low: int, high: int, high_name: str) -> None:
     if array.dtype.kind not in "iu":
-        raise DataError(
-            f"Split({name}=...) expects integers, got dtype {array.dtype}. Write {name}.astype(np.int32)."
-        )
+        raise DataError(f"Split({name}=...) expects integers, got dtype {array.dtype}. Write {name}.astype(np.int32).")
     bad = np.flatnonzero((array < low) | (array > high))
     if len(bad):
         raise DataError(
@@ -169,9 +165,7 @@ def _check_integers(name: str, array: np.ndarray, low: int, high: int, high_name
 
 def _zero_padded(x: np.ndarray, lengths: np.ndarray) -> np.ndarray:
     if x.dtype.kind not in "fiub":
-        raise DataError(
-            f"Split(x=...) expects real numbers, got dtype {x.dtype}. Write x.astype(np.float32)."
-        )
+        raise DataError(f"Split(x=...) expects real numbers, got dtype {x.dtype}. Write x.astype(np.float32).")
     with np.errstate(over="ignore", invalid="ignore"):
         result = x.astype(np.float32)  # always a copy: the caller's array stays as it is
     result[np.arange(x.shape[1]) >= lengths[:, None]] = 0

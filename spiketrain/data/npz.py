@@ -17,9 +17,9 @@ def load_npz(path: str) -> Dataset:
     """Load a data set that `np.savez(path, x_train=..., y_train=..., x_test=..., y_test=...)` wrote.
 
     `x_train` and `x_test` are (n, T, C) real numbers with the same T and C; `y_train` and `y_test` are (n,)
-    integers from 0, and every class has a training trial. `lengths_train` and `lengths_test`, (n,) integers, may
-    say where the padding of each trial begins; without them all trials have T steps. The data set is named after
-    the file.
+    integers from 0, and every class has a training trial. `lengths_train` and `lengths_test`, (n,) integers,
+    may say where the padding of each trial begins; without them all trials have T steps. The data set takes
+    the file's name.
 
     Raises:
         DataError: the file is missing or damaged, or an array is missing, unknown or not as above.
@@ -64,8 +64,7 @@ def _read(path: str) -> dict[str, np.ndarray]:
             # Members are read whole, because zipfile compares checksums only at a member's end.
             members = {name.removesuffix(".npy"): archive.read(name) for name in archive.namelist()}
         return {
-            name: np.lib.format.read_array(io.BytesIO(content), allow_pickle=False)
-            for name, content in members.items()
+            name: np.lib.format.read_array(io.BytesIO(content), allow_pickle=False) for name, content in members.items()
         }
     except FileNotFoundError:
         raise DataError(f"{path} does not exist. {remedy}") from None

@@ -15,9 +15,7 @@ N_BYTES = 241264
 SHA256 = "83ec21c94aaa8c99f0baac9daf43d9b6c4a1649a849aabfaba78588ff5f91361"
 
 
-def load_vowels(
-    path: str | os.PathLike | None = None, standardize: bool = True, differences: bool = False
-) -> Dataset:
+def load_vowels(path: str | os.PathLike | None = None, standardize: bool = True, differences: bool = False) -> Dataset:
     """Load 270 training and 370 test utterances: 12 cepstrum coefficients at 7 to 29 frames, 6.4 ms apart.
 
     Args:

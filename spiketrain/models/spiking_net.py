@@ -58,7 +58,9 @@ class SpikingNet(nnx.Module):
             raise DomainError("SpikingNet(hidden=...) needs at least one layer. Write, for example, `hidden=[128]`.")
         if not 0 <= dropout < 1:
             raise DomainError(f"SpikingNet(dropout=...) must lie in [0, 1), got {dropout}.")
-        self.linear, self.spiking, self.dropout = nnx.List([]), nnx.List([]), nnx.List([])
+        self.linear: Any = nnx.List([])
+        self.spiking: Any = nnx.List([])
+        self.dropout: Any = nnx.List([])
         for i, (fan_in, size) in enumerate(zip([n_in, *hidden], hidden, strict=False)):
             self.linear.append(_linear(fan_in, size, hidden_scale if i else input_scale, rngs))
             cells = neuron(size, rngs=rngs)

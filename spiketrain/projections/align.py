@@ -2,8 +2,6 @@
 
 from typing import Any
 
-from flax import nnx
-
 from spiketrain.dynamics import Dynamics
 from spiketrain.errors import ShapeError, UnitError
 from spiketrain.inputs import Input
@@ -37,7 +35,9 @@ class AlignPostProj(Dynamics):
         if syn.unit is None and comm.unit != UNITLESS:
             syn.unit = comm.unit
         if not comm.unit.has_same_dim(syn.unit or UNITLESS):
-            raise UnitError(f"AlignPostProj(comm, syn): the weights are in `{comm.unit}`, but syn has unit `{syn.unit}`.")
+            raise UnitError(
+                f"AlignPostProj(comm, syn): the weights are in `{comm.unit}`, but syn has unit `{syn.unit}`."
+            )
         out.check(comm.unit)
         self.comm, self.syn, self.out = comm, syn, out
         self.in_size = comm.in_size
@@ -46,6 +46,7 @@ class AlignPostProj(Dynamics):
         """Advance by one step and return the input of the postsynaptic neurons."""
         return self.out(self.syn.update(self.comm(spikes)))
 
-    def __call__(self, spikes: Any, **options: Any) -> Input:
+    def __call__(self, *inputs: Any, **options: Any) -> Input:
         """Run a whole trial: spikes `(T, *batch, pre)`."""
+        (spikes,) = inputs
         return self.out(self.syn(self.comm(spikes), **options))

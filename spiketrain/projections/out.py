@@ -52,9 +52,13 @@ class COBA(Output):
         """Refuse a conductance with a unit at a potential without one, and the other way round."""
         E = self.E.value
         if has_unit(E) and unit == UNITLESS:
-            raise UnitError(f"COBA(E=...) is {show(E)}, but the weights have no unit. Write, for example, `weight=0.6 * u.nS`.")
+            raise UnitError(
+                f"COBA(E=...) is {show(E)}, but the weights have no unit. Write, for example, `weight=0.6 * u.nS`."
+            )
         if not has_unit(E) and unit != UNITLESS:
-            raise UnitError(f"COBA(E=...) is the bare number {show(E)}, but the weights are in `{unit}`. Write, for example, `E={show(E)} * u.mV`.")
+            raise UnitError(
+                f"COBA(E=...) is the bare number {show(E)}, but the weights are in `{unit}`. Write, for example, `E={show(E)} * u.mV`."
+            )
 
     def __call__(self, g: Any) -> Conductance:
         """Return the conductance with its reversal potential."""

@@ -31,7 +31,9 @@ class Recurrent(Dynamics):
 
     def __init__(self, neuron: Neuron, *, weight: Any = None, rngs: nnx.Rngs | None = None):
         if len(neuron.size) != 1:
-            raise ShapeError(f"Recurrent(neuron) must have a one-dimensional size, got {neuron.size}. Write, for example, `LIF(100)`.")
+            raise ShapeError(
+                f"Recurrent(neuron) must have a one-dimensional size, got {neuron.size}. Write, for example, `LIF(100)`."
+            )
         self.neuron = neuron
         self.size = self.in_size = neuron.size
         weight = Trainable(nnx.initializers.orthogonal()) if weight is None else weight

@@ -48,7 +48,8 @@ class Synapse(Dynamics):
                 wants = f"quantities in units of `{self._unit}`" if self._unit != UNITLESS else "bare numbers"
                 hint = f"Write, for example, `{type(self).__name__}({self.size[0]}, unit=u.{unit_of(x)})`."
                 raise UnitError(
-                    f"{type(self).__name__}.update expects {wants}, got {show(x)}." + (f" {hint}" if has_unit(x) else "")
+                    f"{type(self).__name__}.update expects {wants}, got {show(x)}."
+                    + (f" {hint}" if has_unit(x) else "")
                 )
         return sum(inputs, with_unit(0.0, self._unit))
 

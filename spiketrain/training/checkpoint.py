@@ -37,7 +37,10 @@ class Checkpoints:
         self.monitor = monitor
         self.folder.mkdir(parents=True, exist_ok=True)
         keep = policy.AnyPreservationPolicy(
-            [policy.LatestN(1), policy.BestN(get_metric_fn=self._metric, n=keep_best, keep_checkpoints_without_metrics=False)]
+            [
+                policy.LatestN(1),
+                policy.BestN(get_metric_fn=self._metric, n=keep_best, keep_checkpoints_without_metrics=False),
+            ]
             if keep_best
             else [policy.LatestN(1)]
         )
@@ -102,7 +105,9 @@ def find(path: Path, which: str = "last", monitor: str = "validation/accuracy") 
         return folder / str(max(scored)[1])
     if which.isdigit() and int(which) in steps:
         return folder / which
-    raise CheckpointError(f"{folder} has no step {which!r}. It has {', '.join(map(str, steps))}; or write `last` or `best`.")
+    raise CheckpointError(
+        f"{folder} has no step {which!r}. It has {', '.join(map(str, steps))}; or write `last` or `best`."
+    )
 
 
 def read_meta(step_folder: Path) -> dict[str, Any]:
@@ -114,7 +119,9 @@ def read_meta(step_folder: Path) -> dict[str, Any]:
     except (OSError, ValueError) as error:
         raise CheckpointError(f"{step_folder} cannot be read: its meta data is damaged ({error}).") from error
     if meta.get("format") != FORMAT:
-        raise CheckpointError(f"{step_folder} has checkpoint format {meta.get('format')!r}; this version reads {FORMAT}.")
+        raise CheckpointError(
+            f"{step_folder} has checkpoint format {meta.get('format')!r}; this version reads {FORMAT}."
+        )
     return meta
 
 
@@ -138,7 +145,9 @@ def restore(step_folder: Path, leaves: list[jax.Array], layout: Layout) -> list[
         with ocp.StandardCheckpointer() as checkpointer:
             state = checkpointer.restore((step_folder / "state").absolute(), target)
     except Exception as error:  # orbax raises whatever its storage layer raises
-        raise CheckpointError(f"{step_folder} cannot be read: its arrays are damaged ({type(error).__name__}).") from error
+        raise CheckpointError(
+            f"{step_folder} cannot be read: its arrays are damaged ({type(error).__name__})."
+        ) from error
     return [state[name] for name in layout.names]
 
 

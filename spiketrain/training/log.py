@@ -23,13 +23,12 @@ class RunLog:
         progress: whether to show progress: a bar in a terminal, plain lines elsewhere.
     """
 
-    def __init__(
-        self, folder: Path | None, *, total_steps: int, first_step: int, tensorboard: bool, progress: bool
-    ):
+    def __init__(self, folder: Path | None, *, total_steps: int, first_step: int, tensorboard: bool, progress: bool):
         self.console = Console(highlight=False, soft_wrap=True)
         self._shown: dict[str, float] = {}
         self._step, self._first, self._total = first_step, first_step, total_steps
         self._start = self._last_line = time.monotonic()
+        self.seconds = 0.0
         self._progress = progress
         self._file = self._board = self._bar = None
         if folder is not None:
@@ -40,7 +39,9 @@ class RunLog:
             if tensorboard:
                 from tensorboardX import SummaryWriter
 
-                self._board = SummaryWriter(str(folder / "tensorboard"), purge_step=first_step + 1 if first_step else None)
+                self._board = SummaryWriter(
+                    str(folder / "tensorboard"), purge_step=first_step + 1 if first_step else None
+                )
         if progress and self.console.is_terminal:
             columns = (
                 TextColumn("{task.description}"),
@@ -53,6 +54,14 @@ class RunLog:
             self._bar = Progress(*columns, console=self.console, transient=False)
             self._task = self._bar.add_task("training", total=total_steps, completed=first_step, speed="", metrics="")
             self._bar.start()
+
+    def started(self) -> None:
+        """Start the clock: the first optimizer step is done, and with it compilation."""
+        self._start, self._first = time.monotonic(), self._first + 1
+
+    def finished(self) -> None:
+        """Stop the clock."""
+        self.seconds = time.monotonic() - self._start
 
     def scalars(self, step: int, split: str, values: dict[str, float], **extra: float) -> None:
         """Record the metrics of a split at a step."""
@@ -97,7 +106,9 @@ class RunLog:
     def _show(self) -> None:
         now = time.monotonic()
         speed = (self._step - self._first) / max(now - self._start, 1e-9)
-        text = "  ".join(f"{k} {v:.4g}" if k.endswith("loss") else f"{k} {100 * v:.1f} %" for k, v in self._shown.items())
+        text = "  ".join(
+            f"{k} {v:.4g}" if k.endswith("loss") else f"{k} {100 * v:.1f} %" for k, v in self._shown.items()
+        )
         if self._bar is not None:
             self._bar.update(self._task, completed=self._step, speed=f"{speed:.0f} steps/s", metrics=text)
         elif self._progress and (now - self._last_line > 2 or self._step == self._total):

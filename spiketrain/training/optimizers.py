@@ -8,7 +8,11 @@ def cosine_schedule(learning_rate: float, steps: int, *, warmup: float = 0.0, fi
     """Rise linearly over a fraction `warmup` of all steps, then fall as a half cosine to `final` times the peak."""
     rising = round(warmup * steps)
     falling = optax.cosine_decay_schedule(learning_rate, max(steps - rising, 1), alpha=final)
-    return optax.join_schedules([optax.linear_schedule(0.0, learning_rate, max(rising, 1)), falling], [rising]) if rising else falling
+    return (
+        optax.join_schedules([optax.linear_schedule(0.0, learning_rate, max(rising, 1)), falling], [rising])
+        if rising
+        else falling
+    )
 
 
 def constant_schedule(learning_rate: float, steps: int, *, warmup: float = 0.0) -> optax.Schedule:

@@ -22,7 +22,13 @@ def record(model: Any, x: Any) -> tuple[np.ndarray, dict[str, np.ndarray], dict[
 
 
 def raster_and_traces(
-    x: np.ndarray, out: np.ndarray, spikes: dict[str, np.ndarray], potentials: dict[str, np.ndarray], *, title: str, dt_ms: float
+    x: np.ndarray,
+    out: np.ndarray,
+    spikes: dict[str, np.ndarray],
+    potentials: dict[str, np.ndarray],
+    *,
+    title: str,
+    dt_ms: float,
 ) -> Any:
     """Return a matplotlib figure: input, one raster and some traces per layer, output.
 

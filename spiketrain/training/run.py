@@ -27,8 +27,8 @@ def make_trainer(config: dict[str, Any], folder: Path | None) -> Trainer:
         loss=build.build("loss", config["loss"]),
         encoder=build.build("encoder", config["encoder"]),
         seed=config["seed"],
-        settings=schema.Trainer(**config["trainer"]),
-        logger=schema.Logger(**config["logger"]),
+        settings=schema.TrainerSettings(**config["trainer"]),
+        logger=schema.LoggerSettings(**config["logger"]),
         folder=folder,
         config=config,
     )
@@ -43,7 +43,9 @@ def train(config: dict[str, Any], folder: Path, *, resume: bool = False) -> dict
         if resume:
             trainer.resume(folder)
         elif (folder / "checkpoints").exists():
-            raise ConfigError(f"{folder} already holds a run. Write `resume={folder}` to continue it, or choose another folder.")
+            raise ConfigError(
+                f"{folder} already holds a run. Write `resume={folder}` to continue it, or choose another folder."
+            )
         (folder / "config.yaml").write_text(yaml.safe_dump(config, sort_keys=False))
         return trainer.fit()
 

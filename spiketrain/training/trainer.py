@@ -13,14 +13,13 @@ import optax
 from flax import nnx
 
 from spiketrain import metrics
-from spiketrain.config.schema import Logger as LoggerSettings
-from spiketrain.config.schema import Trainer as TrainerSettings
+from spiketrain.config.schema import LoggerSettings, TrainerSettings
 from spiketrain.data.dataset import Dataset, Split, split_validation
 from spiketrain.encoders import Direct
 from spiketrain.environ import dt_in_seconds
 from spiketrain.errors import CheckpointError
 from spiketrain.losses import CrossEntropy
-from spiketrain.training import pictures, step, state
+from spiketrain.training import pictures, state, step
 from spiketrain.training.checkpoint import Checkpoints, find, read_meta, restore, restore_newest
 from spiketrain.training.log import RunLog
 from spiketrain.training.provenance import provenance
@@ -84,6 +83,7 @@ class Trainer:
         self._evaluate = self.functions.evaluate_batch()
         self._on_device: dict[str, Any] = {}
         self.step, self._warned = 0, False
+        self.validation: dict[str, float] = {}
 
     def fit(self) -> dict[str, Any]:
         """Train to the last epoch, evaluate on the test set, and return the result."""
@@ -92,6 +92,7 @@ class Trainer:
         checkpoints = self._checkpoints()
         self.log = self._open_log()
         waiting: list[metrics.Sums] = []
+        first = self.step
         try:
             while self.step < self.total_steps:
                 epoch, position = divmod(self.step, self.steps_per_epoch)
@@ -100,11 +101,15 @@ class Trainer:
                 self.leaves, sums = train_step(self.leaves, data, order)
                 self.step += 1
                 waiting.append(sums)
+                if self.step == first + 1:
+                    jax.block_until_ready(sums)
+                    self.log.started()
                 if self.step % self.settings.log_every_steps == 0 or self.step == self.total_steps:
                     self.log.scalars(self.step, "train", metrics.means(waiting), epoch=self.step / self.steps_per_epoch)
                     waiting.clear()
                 if self.step % self.steps_per_epoch == 0:
                     self._end_of_epoch(epoch + 1, checkpoints)
+            self.log.finished()
             if checkpoints is not None:
                 checkpoints.wait()
             return self._finish()
@@ -138,8 +143,8 @@ class Trainer:
         """Return a figure of one held-out trial: input, rasters, traces, readout."""
         name = "validation" if "validation" in self.splits else "test"
         one = self.splits[name].take(np.array([trial]))
-        x = one.x[:, : int(one.lengths[0])].swapaxes(0, 1)
-        x, _ = self.encoder(jnp.asarray(x), jnp.ones(x.shape[:2], bool))
+        frames = jnp.asarray(one.x[:, : int(one.lengths[0])]).swapaxes(0, 1)
+        x, _ = self.encoder(frames, jnp.ones(frames.shape[:2], bool))
         out, spikes, V = pictures.record(self.layout.evaluation_model(self.leaves), x)
         title = f"{name} trial {trial}, class {self.classes[int(one.y[0])]}, step {self.step}"
         return pictures.raster_and_traces(np.asarray(x), out, spikes, V, title=title, dt_ms=dt_in_seconds() * 1e3)
@@ -159,7 +164,12 @@ class Trainer:
     def _finish(self) -> dict[str, Any]:
         if self.folder is not None:
             self.restore(find(self.folder, self.settings.final))
-        result = {"step": self.step, "classes": len(self.classes), "seed": self.seed}
+        result: dict[str, Any] = {
+            "step": self.step,
+            "seed": self.seed,
+            "parameters": sum(x.size for x in jax.tree.leaves(self.layout.state(self.leaves).params)),
+            "seconds": round(self.log.seconds, 2),
+        }
         for name in ("validation", "test"):
             if name in self.splits:
                 result[name] = self.evaluate(name)
@@ -172,7 +182,6 @@ class Trainer:
         return step.order_of_epoch(self.seed, epoch, len(self.splits["train"]))
 
     def _checkpoints(self) -> Checkpoints | None:
-        self.validation: dict[str, float] = {}
         self.provenance = provenance()
         if self.folder is None:
             return None

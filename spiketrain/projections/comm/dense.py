@@ -40,7 +40,9 @@ class Dense(nnx.Module):
         value = value.value if isinstance(value, Trainable) else value
         bare = magnitude(value)
         if isinstance(bare, str | bool) or not isinstance(bare, int | float | np.ndarray | np.number | jax.Array):
-            raise UnitError(f"Dense(weight=...) expects a number, a matrix, a quantity or an initialiser, got {value!r}.")
+            raise UnitError(
+                f"Dense(weight=...) expects a number, a matrix, a quantity or an initialiser, got {value!r}."
+            )
         if jnp.shape(bare) not in ((), shape):
             raise ShapeError(f"Dense(weight=...) must be a scalar or have shape {shape}, got {jnp.shape(bare)}.")
         self.weight = kind(with_unit(jnp.broadcast_to(jnp.asarray(bare, float), shape), unit_of(value)))
@@ -53,5 +55,7 @@ class Dense(nnx.Module):
     def __call__(self, spikes: Any) -> Any:
         """Return the weighted sum over presynaptic neurons."""
         if jnp.shape(magnitude(spikes))[-1:] != self.in_size:
-            raise ShapeError(f"Dense expects spikes of shape (..., {self.in_size[0]}), got {jnp.shape(magnitude(spikes))}.")
+            raise ShapeError(
+                f"Dense expects spikes of shape (..., {self.in_size[0]}), got {jnp.shape(magnitude(spikes))}."
+            )
         return spikes @ self.weight.value

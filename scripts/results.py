@@ -1,0 +1,139 @@
+"""Run an experiment over several seeds and write its results file, its pictures and the table in its README.
+
+python scripts/results.py vowels --seeds 0 1 2 3 4
+python scripts/results.py vowels --tables-only     # from the results file that is there
+"""
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+ROOT = Path(__file__).resolve().parent.parent
+BEGIN, END = "<!-- results: written by scripts/results.py -->", "<!-- end of results -->"
+
+
+def main() -> None:
+    """Run what the command line asks for."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("experiment")
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2, 3, 4])
+    parser.add_argument("--tables-only", action="store_true")
+    arguments = parser.parse_args()
+    folder = ROOT / "experiments" / arguments.experiment
+    if not arguments.tables_only:
+        with tempfile.TemporaryDirectory() as scratch:
+            runs = [run(arguments.experiment, seed, Path(scratch) / str(seed)) for seed in arguments.seeds]
+            results = summarise(arguments.experiment, runs)
+            draw(runs, folder)
+        (folder / "results.json").write_text(json.dumps(results, indent=1) + "\n")
+    results = json.loads((folder / "results.json").read_text())
+    for readme in (folder / "README.md", ROOT / "README.md"):
+        put_table(readme, table(results))
+
+
+def run(experiment: str, seed: int, folder: Path) -> dict[str, Any]:
+    """Train one seed in a process of its own and return what it recorded."""
+    started = time.monotonic()
+    command = [sys.executable, "-m", "spiketrain.cli.train", f"experiment={experiment}", f"seed={seed}"]
+    subprocess.run([*command, f"hydra.run.dir={folder}"], check=True, cwd=ROOT)
+    wall = time.monotonic() - started
+    metrics = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+    result = json.loads((folder / "result.json").read_text())
+    return {"seed": seed, "wall_s": wall, "result": result, "metrics": metrics, "folder": folder}
+
+
+def summarise(experiment: str, runs: list[dict[str, Any]]) -> dict[str, Any]:
+    """Return what is kept of the runs."""
+    from spiketrain.training.provenance import provenance
+
+    accuracies = [r["result"]["test"]["accuracy"] for r in runs]
+    return {
+        "experiment": experiment,
+        "command": f"python scripts/results.py {experiment} --seeds {' '.join(str(r['seed']) for r in runs)}",
+        "mean_test_accuracy": float(np.mean(accuracies)),
+        "std_test_accuracy": float(np.std(accuracies, ddof=1)) if len(accuracies) > 1 else 0.0,
+        "parameters": runs[0]["result"]["parameters"],
+        "seeds": [
+            {"seed": r["seed"], "wall_s": round(r["wall_s"], 1), "train_s": r["result"]["seconds"]}
+            | {split: r["result"][split] for split in ("validation", "test") if split in r["result"]}
+            for r in runs
+        ],
+        "cpu": cpu(),
+        "provenance": provenance(),
+    }
+
+
+def cpu() -> str:
+    """Return the processor's name and how many cores this process may use."""
+    lines = Path("/proc/cpuinfo").read_text().splitlines() if Path("/proc/cpuinfo").is_file() else []
+    name = next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), "unknown CPU")
+    return f"{name}, {len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else os.cpu_count()} cores"
+
+
+def table(results: dict[str, Any]) -> str:
+    """Return the results as Markdown."""
+    versions = results["provenance"]["versions"]
+    rows = ["| seed | test accuracy | validation accuracy | firing rate | training | whole command |", "|---|---|---|---|---|---|"]
+    for r in results["seeds"]:
+        rates = [v for k, v in r["test"].items() if k.startswith("rate_hz/")]
+        validation = f"{100 * r['validation']['accuracy']:.1f} %" if "validation" in r else "none"
+        rows.append(
+            f"| {r['seed']} | {100 * r['test']['accuracy']:.2f} % | {validation} | {np.mean(rates):.0f} Hz "
+            f"| {r['train_s']:.1f} s | {r['wall_s']:.1f} s |"
+        )
+    return "\n".join(
+        [
+            f"**Test accuracy {100 * results['mean_test_accuracy']:.2f} % ± {100 * results['std_test_accuracy']:.2f}** "
+            f"(mean and standard deviation over {len(results['seeds'])} seeds, {results['parameters']:,} parameters).",
+            "",
+            *rows,
+            "",
+            f"Printed by `{results['command']}` on {results['provenance']['time'][:10]}: {results['cpu']}, Python "
+            f"{results['provenance']['python']}, jax {versions['jax']}, flax {versions['flax']}. Training is everything "
+            "between the first and the last optimizer step, compilation left out; the whole command adds start-up, "
+            "compilation, pictures and evaluation.",
+        ]
+    )
+
+
+def put_table(path: Path, text: str) -> None:
+    """Replace what stands between the markers of a README."""
+    before, begin, rest = path.read_text().partition(BEGIN)
+    _, end, after = rest.partition(END)
+    if not begin or not end:
+        raise SystemExit(f"{path} has no lines {BEGIN} and {END}")
+    path.write_text(f"{before}{BEGIN}\n{text}\n{END}{after}")
+
+
+def draw(runs: list[dict[str, Any]], folder: Path) -> None:
+    """Draw the learning curves of all seeds and keep the last raster of the first."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(7, 2.8), layout="constrained")
+    left, right = figure.subplots(1, 2)
+    for r in runs:
+        for split, style in (("train", "-"), ("validation", "--")):
+            points = [m for m in r["metrics"] if m["split"] == split]
+            steps = [m["step"] for m in points]
+            color = f"C{r['seed'] % 10}"
+            left.plot(steps, [100 * m["accuracy"] for m in points], style, lw=1, color=color)
+            right.plot(steps, [m["loss"] for m in points], style, lw=1, color=color)
+        left.plot([], [], color=f"C{r['seed'] % 10}", label=f"seed {r['seed']}")
+    left.set(xlabel="optimizer step", ylabel="accuracy (%)")
+    left.legend(fontsize=7, title="solid: train, dashed: validation", title_fontsize=7)
+    right.set(xlabel="optimizer step", ylabel="cross-entropy")
+    figure.savefig(folder / "curves.png", dpi=130)
+    last = sorted((runs[0]["folder"] / "pictures").glob("step_*.png"))[-1]
+    (folder / "raster.png").write_bytes(last.read_bytes())
+
+
+if __name__ == "__main__":
+    main()

@@ -18,6 +18,7 @@ from .errors import DomainError as DomainError
 from .errors import ShapeError as ShapeError
 from .errors import SpiketrainError as SpiketrainError
 from .errors import StateError as StateError
+from .errors import TrainingError as TrainingError
 from .errors import UnitError as UnitError
 from .init import Normal as Normal
 from .init import Sparse as Sparse

@@ -31,6 +31,8 @@ class Direct:
     def __post_init__(self) -> None:
         if self.hold < 1:
             raise DomainError(f"Direct(hold=...) must be at least 1, got {self.hold}.")
+        if self.offset_channels is not None and self.offset_channels < 0:
+            raise DomainError(f"Direct(offset_channels=...) must not be negative, got {self.offset_channels}.")
         for name in ("noise", "offset"):
             if getattr(self, name) < 0:
                 raise DomainError(f"Direct({name}=...) must not be negative, got {getattr(self, name)}.")
@@ -42,7 +44,9 @@ class Direct:
             if self.noise:
                 x = x + self.noise * jax.random.normal(noise, x.shape, x.dtype)
             if self.offset:
-                chosen = jnp.arange(x.shape[-1]) < (self.offset_channels or x.shape[-1])
+                chosen = jnp.arange(x.shape[-1]) < (
+                    x.shape[-1] if self.offset_channels is None else self.offset_channels
+                )
                 x = x + self.offset * jax.random.normal(offset, x.shape[1:], x.dtype) * chosen
         x = jnp.where(mask[..., None], x, 0)
         return jnp.repeat(x, self.hold, axis=0), jnp.repeat(mask, self.hold, axis=0)

@@ -29,5 +29,9 @@ class DataError(SpiketrainError, RuntimeError):
     """A data file is missing, truncated or not what it claims to be."""
 
 
+class TrainingError(SpiketrainError, RuntimeError):
+    """Training cannot go on: the loss is no longer a number."""
+
+
 class CheckpointError(SpiketrainError, RuntimeError):
     """A checkpoint is missing, damaged or belongs to another model."""

@@ -1,7 +1,7 @@
 """Metrics as sums that stay on the device until somebody asks for their mean.
 
 A metric is a pair (sum, count); adding the pairs of many batches gives the exact mean over trials, whatever the
-batch size.
+batch size. The sum of a firing rate is one number per neuron.
 """
 
 import jax
@@ -23,17 +23,22 @@ def classification(logits: jax.Array, labels: jax.Array, per_trial_loss: jax.Arr
 
 
 def activity(hidden: dict[str, jax.Array], mask: jax.Array) -> Sums:
-    """Return, per hidden layer, the mean firing rate in Hz and the fraction of neurons silent in a whole batch."""
-    sums: Sums = {}
-    for name, spikes in hidden.items():
-        rates = firing_rates(spikes, mask)
-        sums[f"rate_hz/{name}"] = (rates.mean() * mask.sum(), mask.sum().astype(rates.dtype))
-        sums[f"silent/{name}"] = ((rates == 0).mean(), jnp.ones(()))
-    return sums
+    """Return, per hidden layer, the firing rate of every neuron in Hz, over the valid steps."""
+    steps = mask.sum().astype(jnp.float32)
+    return {f"rate_hz/{name}": (firing_rates(spikes, mask) * steps, steps) for name, spikes in hidden.items()}
 
 
 def means(batches: list[Sums]) -> dict[str, float]:
-    """Fetch the sums of some batches at once, add them in float64, and return plain means."""
+    """Fetch the sums of some batches at once, add them in float64, and return plain means.
+
+    A layer's rate becomes the mean over its neurons, beside the fraction of them that were silent in all batches.
+    """
+    result = {}
     host = jax.device_get(batches)
-    totals = {name: np.asarray([b[name] for b in host], np.float64).sum(0) for name in host[0]}
-    return {name: float(total / count) for name, (total, count) in totals.items()}
+    for name in host[0]:
+        total = sum(np.asarray(sums[name][0], np.float64) for sums in host)
+        count = sum(np.asarray(sums[name][1], np.float64) for sums in host)
+        result[name] = float(np.mean(total / count))
+        if name.startswith("rate_hz/"):
+            result[name.replace("rate_hz/", "silent/", 1)] = float(np.mean(total == 0))
+    return result

@@ -18,7 +18,9 @@ def sum_of_softmax(train: jax.Array, mask: jax.Array) -> jax.Array:
 
     Reference: Bittar and Garner (2022), https://doi.org/10.3389/fnins.2022.865897.
     """
-    return jnp.where(mask[..., None], jax.nn.softmax(train), 0).sum(0)
+    valid = mask[..., None]
+    # Masked before and after: the gradient of a softmax of a NaN is NaN even where its own gradient is zero.
+    return jnp.where(valid, jax.nn.softmax(jnp.where(valid, train, 0)), 0).sum(0)
 
 
 def last_step(train: jax.Array, mask: jax.Array) -> jax.Array:

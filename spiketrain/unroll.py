@@ -6,7 +6,7 @@ structure and shapes reuses its compiled loop.
 """
 
 import contextvars
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Set
 from contextlib import contextmanager
 from functools import partial
 from typing import Any
@@ -63,11 +63,12 @@ def unroll(model: Any, *inputs: Any, batch_shape: tuple[int, ...] | None = None,
 def _run(graphdef, batch_shape, record, length, params, rest, inputs):
     """Scan the step; a `batch_shape` of None continues from the State in `rest`."""
     given = _raw(rest)
+    before = given.keys() | _raw(params).keys()
     model = nnx.merge(graphdef, params, rest, copy=True)
     if batch_shape is not None:
         model.init_state(batch_shape)
     stepdef, params, short, other = nnx.split(model, nnx.Param, ShortTermState, ...)
-    _check_only_short_term_created(model, given, _raw(other))
+    _check_only_short_term_created(model, before, _raw(params).keys() | _raw(other).keys())
     changed = {path for path, leaf in _raw(other).items() if leaf is not given[path]}
 
     def step(carry, x):
@@ -291,8 +292,8 @@ def _visit(model: Any) -> None:
     visited.add(id(model))
 
 
-def _check_only_short_term_created(model: Any, before: dict, after: dict) -> None:
-    if extra := sorted(set(after) ^ {path for path in before if path in after}):
+def _check_only_short_term_created(model: Any, before: Set[str], after: Set[str]) -> None:
+    if extra := sorted(after - before):
         raise StateError(
             f"{type(model).__name__}.init_state created {extra}, which are no ShortTermState. Create them in the constructor."
         )

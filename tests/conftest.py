@@ -11,7 +11,7 @@ import pytest
 
 from spiketrain import environ
 
-hypothesis.settings.register_profile("core", deadline=None, max_examples=40, derandomize=True)
+hypothesis.settings.register_profile("core", deadline=None, max_examples=30, derandomize=True)
 hypothesis.settings.load_profile("core")
 
 

@@ -20,7 +20,7 @@ def by_hand(model, *inputs, batch=()):
     """Step a model through a trial in Python, leaving the last State in the module."""
     length = len(jax.tree.leaves(inputs)[0])
     model.init_state(batch)
-    outputs = [model.update(*jax.tree.map(lambda x: x[n], inputs)) for n in range(length)]
+    outputs = [model.update(*jax.tree.map(lambda x, n=n: x[n], inputs)) for n in range(length)]
     return jax.tree.map(lambda *steps: jnp.stack(steps), *outputs)
 
 
@@ -36,7 +36,7 @@ def record(model, *inputs, **options):
 
 def equal(actual, expected, *, rtol, what=""):
     """Compare trees of arrays; the tolerance is relative to the largest entry."""
-    actual, expected = jax.tree.leaves(actual), jax.tree.leaves(expected)
+    actual, expected = (jax.tree.leaves(np.asarray(x) if isinstance(x, list) else x) for x in (actual, expected))
     assert len(actual) == len(expected) > 0
     for a, b in zip(actual, expected, strict=True):
         a, b = np.asarray(a), np.asarray(b)

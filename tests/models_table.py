@@ -63,7 +63,7 @@ class Driven(st.Dynamics):
 class EINet(st.Dynamics):
     """Excitatory and inhibitory neurons with conductances back to both."""
 
-    def __init__(self, E, I, E2E, E2I, I2E, I2I):  # noqa: E741
+    def __init__(self, E, I, E2E, E2I, I2E, I2I):
         self.E, self.I, self.in_size = E, I, E.in_size
         self.E2E, self.E2I, self.I2E, self.I2I = E2E, E2I, I2E, I2I
 
@@ -131,7 +131,7 @@ def everything(rng, shape):
     )
 
 
-def feed_everything(exc, inh, I, dV):  # noqa: E741
+def feed_everything(exc, inh, I, dV):
     """Turn the arrays of `everything` into inputs."""
     E_exc, E_inh = st.COBA(E=0.0 * u.mV).E, st.COBA(E=-80.0 * u.mV).E
     return (
@@ -145,7 +145,7 @@ def feed_everything(exc, inh, I, dV):  # noqa: E741
 def reference_of(**parameters):
     """Return the reference of neurons that receive a current."""
 
-    def run(I, *, dt):  # noqa: E741
+    def run(I, *, dt):
         trains = ref.neuron(I, dt=dt, **parameters)
         return {"out": trains["spikes"] if "V_th" in parameters else trains["V"], **trains}
 
@@ -155,7 +155,7 @@ def reference_of(**parameters):
 def reference_of_everything(**parameters):
     """Return the reference of neurons that receive `everything`."""
 
-    def run(exc, inh, I, dV, *, dt):  # noqa: E741
+    def run(exc, inh, I, dV, *, dt):
         g = [(exc * 1e-3, 0.0), (inh * 1e-3, -80.0)]
         trains = ref.neuron(I * 1e-3, conductances=g, jump=dV, dt=dt, **parameters)
         return {"out": trains["spikes"] if "V_th" in parameters else trains["V"], **trains}
@@ -284,7 +284,7 @@ def chains():
     )
 
     def cuba(x, *, dt):
-        I = ref.alpha(x @ (3.0 * W_IN), tau=4.0, dt=dt)  # noqa: E741
+        I = ref.alpha(x @ (3.0 * W_IN), tau=4.0, dt=dt)
         trains = ref.neuron(I, beta=0.3, tau_a=50.0, dt=dt, **BARE)
         return {"out": trains["spikes"], "projections/0/syn/g": I, **below("neuron", trains)}
 
@@ -314,7 +314,7 @@ def chains():
     passive = without(REAL, "V_th", "V_reset")
 
     def two(x, *, dt):
-        g, I = ref.alpha(x @ (0.01 * W_IN), tau=8.0, dt=dt), ref.expon(x @ (0.2 * W_IN), tau=3.0, dt=dt)  # noqa: E741
+        g, I = ref.alpha(x @ (0.01 * W_IN), tau=8.0, dt=dt), ref.expon(x @ (0.2 * W_IN), tau=3.0, dt=dt)
         trains = ref.neuron(I, conductances=[(g, -80.0)], dt=dt, **passive)
         return {"out": trains["V"], **below("neuron", trains)}
 
@@ -337,7 +337,7 @@ def circuits():
     """Everything with feedback."""
 
     def recurrent(**parameters):
-        def run(I, *, dt):  # noqa: E741
+        def run(I, *, dt):
             trains = ref.neuron(I, dt=dt, **parameters)
             return {"out": trains["spikes"], **below("neuron", trains)}
 
@@ -364,7 +364,7 @@ def circuits():
         comm = st.Dense(N, N, weight=scale * weights[name] * u.nS)
         return st.AlignPostProj(comm, st.Expon(N, tau=tau * u.ms), st.COBA(E=E * u.mV))
 
-    def ei(I, *, dt):  # noqa: E741
+    def ei(I, *, dt):
         shape = I.shape[1:]
         excitatory, inhibitory = (ref.IntegrateAndFire(shape, dt=dt, **REAL) for _ in range(2))
 
@@ -426,7 +426,9 @@ class ProjectionNet(nnx.Module):
 
     def __init__(self):
         weight = st.Trainable(60.0 * W_IN * u.nS)
-        self.projection = st.AlignPostProj(st.Dense(PRE, N, weight=weight), st.Expon(N, tau=5.0 * u.ms), st.COBA(E=0.0 * u.mV))
+        self.projection = st.AlignPostProj(
+            st.Dense(PRE, N, weight=weight), st.Expon(N, tau=5.0 * u.ms), st.COBA(E=0.0 * u.mV)
+        )
         self.neuron = st.LIF(N, **quantities(dict(without(REAL, "tau"))), tau=st.Trainable(14.0 * u.ms))
 
     def __call__(self, x):

@@ -83,7 +83,7 @@ def neuron(current=None, *, conductances=(), jump=None, W=None, **parameters):
     trains = [x for x in (current, jump, *(g for g, _ in conductances)) if x is not None]
     cells = IntegrateAndFire(trains[0].shape[1:], **parameters)
     for n in range(len(trains[0])):
-        I = 0.0 if current is None else current[n]  # noqa: E741
-        I = I if W is None else I + cells.spikes[-1] @ W  # noqa: E741
+        I = 0.0 if current is None else current[n]
+        I = I if W is None else I + cells.spikes[-1] @ W
         cells.step(I, [(g[n], E) for g, E in conductances], 0.0 if jump is None else jump[n])
     return cells.trains()

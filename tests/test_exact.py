@@ -18,19 +18,19 @@ pytestmark = pytest.mark.usefixtures("x64")
 V_TH = 1000.0  # out of reach of every input below, and V_TH + something resets to within reach
 E_EXC, E_INH = st.COBA(E=3.0).E, st.COBA(E=-2.0).E
 
-steps = some.sampled_from([0.02, 1.0, 40.0])  # every jit is keyed on dt, so a free choice would compile for ever
+steps = some.sampled_from([0.5, 1.0, 2.0])  # every jit is keyed on dt, so a free choice would compile for ever
 times = some.floats(0.01, 100.0)
 potentials = some.floats(-5.0, 5.0)
 inputs_ = some.floats(-20.0, 20.0)
 conductances = some.floats(0.0, 30.0)
 
 
-def passive(I, g, h):  # noqa: E741
+def passive(I, g, h):
     """Return inputs of every kind that stays constant over a step."""
     return jnp.full(2, I), st.Conductance(jnp.full(2, g), E_EXC), st.Conductance(jnp.full(2, h), E_INH)
 
 
-def passive_units(I, g, h):  # noqa: E741
+def passive_units(I, g, h):
     E_mV = st.COBA(E=-70.0 * u.mV).E
     return jnp.full(2, I) * u.nA, st.Conductance(jnp.full(2, g) * u.uS, E_mV)
 
@@ -86,7 +86,7 @@ def state_after(model, states, dts, inputs):
 
 @pytest.mark.parametrize("name", MODELS)
 @given(dt=steps, tau=times, tau_a=times, V=potentials, I=inputs_, g=conductances, h=conductances)
-def test_two_half_steps_equal_one_step(name, dt, tau, tau_a, V, I, g, h):  # noqa: E741
+def test_two_half_steps_equal_one_step(name, dt, tau, tau_a, V, I, g, h):
     make, inputs, states = MODELS[name]
     model, inputs = make(tau, tau_a, V), inputs(I, g, h)
 

@@ -8,7 +8,14 @@ import pytest
 import spiketrain as st
 
 SURROGATES = [
-    st.ATan(), st.ATan(0.5), st.Sigmoid(), st.Sigmoid(25.0), st.SuperSpike(), st.SuperSpike(100.0), st.Triangle(), st.Triangle(0.3),
+    st.ATan(),
+    st.ATan(0.5),
+    st.Sigmoid(),
+    st.Sigmoid(25.0),
+    st.SuperSpike(),
+    st.SuperSpike(100.0),
+    st.Triangle(),
+    st.Triangle(0.3),
 ]
 DTYPES = [jnp.float32, jnp.bfloat16, jnp.float64]
 
@@ -61,7 +68,9 @@ def test_gradients_are_finite_far_from_threshold(surrogate, dtype):
         assert bool(jnp.all(jnp.isfinite(gradient))) and bool(jnp.all(gradient >= 0)) and gradient[3] > 0
 
 
-@pytest.mark.parametrize("surrogate", [st.ATan(0.5), st.ATan(), st.ATan(8.0), st.Sigmoid(1.0), st.Sigmoid(), st.Sigmoid(25.0)], ids=repr)
+@pytest.mark.parametrize(
+    "surrogate", [st.ATan(0.5), st.ATan(), st.ATan(8.0), st.Sigmoid(1.0), st.Sigmoid(), st.Sigmoid(25.0)], ids=repr
+)
 def test_the_slope_integrates_to_one(surrogate):
     """Over x = tan(t), so that the heavy tails count too; the trapezium rule then converges fast."""
     with jax.enable_x64(True):

@@ -1,8 +1,10 @@
-"""What the commands share: one clear line for an error, and plugins by name."""
+"""What the commands share: one clear line for an error, quiet logging, and plugins by name."""
 
 import importlib
+import logging
 import os
 import sys
+import traceback
 from collections.abc import Callable, Iterable
 from typing import Any
 
@@ -11,9 +13,10 @@ from spiketrain.errors import ConfigError, SpiketrainError
 
 def run(command: Callable[[], Any]) -> int:
     """Run a command; print what a user got wrong as one message, without a traceback, and return the exit code."""
+    logging.basicConfig(level=logging.WARNING, format="%(levelname)s: %(message)s")
     try:
         command()
-    except SpiketrainError as error:
+    except (SpiketrainError, OSError) as error:  # an OSError is a disk that is full, a folder that is read-only
         print(f"{type(error).__name__}: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
@@ -34,7 +37,9 @@ def import_plugins(names: Iterable[str]) -> None:
             sys.path.insert(0, os.getcwd())
         try:
             importlib.import_module(name)
-        except ModuleNotFoundError as error:
-            raise ConfigError(
-                f"plugins=[{name}] cannot be imported: {error}. Is it installed, or in this folder?"
-            ) from error
+        except Exception as error:  # whatever the package raises, an error of ours included, is about that package
+            if isinstance(error, ModuleNotFoundError) and error.name == name.split(".")[0]:
+                raise ConfigError(f"plugins=[{name}]: {error}. Is it installed, or in this folder?") from error
+            where = traceback.extract_tb(error.__traceback__)[-1]
+            at = "" if isinstance(error, SyntaxError) else f" ({where.filename}, line {where.lineno})"
+            raise ConfigError(f"plugins=[{name}] fails on import: {type(error).__name__}: {error}{at}") from error

@@ -19,22 +19,23 @@ def main() -> None:
     parser.add_argument("--checkpoint", default="last", help="last, best or a step number (default: last)")
     parser.add_argument("--split", default="test", help="train, validation or test (default: test)")
     parser.add_argument("--json", type=Path, help="also write the metrics to this file")
-    parser.add_argument("--plugins", nargs="*", default=[], help="packages that register the run's own models or data")
+    parser.add_argument("--plugins", default="", help="packages that register the run's own models or data: a,b")
     arguments = parser.parse_args()
     sys.exit(run(lambda: _evaluate(arguments)))
 
 
 def _evaluate(arguments: argparse.Namespace) -> None:
-    import_plugins(arguments.plugins)
+    plugins = [name for name in arguments.plugins.split(",") if name]
+    import_plugins(plugins)
     from spiketrain.training.run import evaluate
 
-    meta, metrics = evaluate(arguments.path, which=arguments.checkpoint, split=arguments.split)
+    meta, metrics = evaluate(arguments.path, which=arguments.checkpoint, split=arguments.split, plugins=plugins)
     record = {"checkpoint": str(arguments.path), "step": meta["step"], "split": arguments.split, "metrics": metrics}
     for name, value in metrics.items():
         print(f"{arguments.split} {name}: {value!r}")
     print(f"{arguments.split} accuracy: {100 * metrics['accuracy']:.1f} %")
     if arguments.json is not None:
-        arguments.json.write_text(json.dumps(record, indent=1) + "\n")
+        arguments.json.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -8,7 +8,6 @@ import brainunit as u
 
 from spiketrain.config import registry
 from spiketrain.config.schema import UNITS
-from spiketrain.errors import ConfigError
 from spiketrain.init import Uniform
 from spiketrain.parameter import Trainable
 
@@ -48,12 +47,9 @@ def _arguments(entry: registry.Entry, section: dict[str, Any]) -> dict[str, Any]
         else:
             value = _times(value, unit)
         arguments[name] = value
-    for name in arguments.pop("trainable", ()):
-        if name not in arguments or callable(arguments[name]) and not isinstance(arguments[name], Uniform):
-            raise ConfigError(
-                f"trainable: {name!r} is no physical argument of {section['name']}.{registry.did_you_mean(name, arguments)}"
-            )
-        arguments[name] = Trainable(arguments[name])
+    for f in dataclasses.fields(entry.schema):
+        if f.metadata.get("trainable"):
+            arguments |= {name: Trainable(arguments[name]) for name in arguments.pop(f.name)}
     return arguments
 
 

@@ -5,9 +5,11 @@ import difflib
 import math
 import types
 import typing
+from collections.abc import Iterable
 from typing import Any
 
 from spiketrain.config import registry
+from spiketrain.config.registry import default_of, did_you_mean
 from spiketrain.config.schema import UNITS, Config
 from spiketrain.errors import ConfigError
 
@@ -26,6 +28,24 @@ def check(config: Any) -> dict[str, Any]:
     return checked
 
 
+def check_plugins(config: Any, named: Iterable[str], where: Any, write: str) -> None:
+    """Refuse a configuration that names packages which the command line does not, for those are never imported.
+
+    Args:
+        config: what was read, checked or not.
+        named: the packages on the command line.
+        where: where the configuration comes from.
+        write: what to add to the command line, followed by the packages.
+    """
+    given = config.get("plugins") if isinstance(config, dict) else None
+    plugins = [str(name) for name in given] if isinstance(given, list) else []
+    if set(plugins) - set(named):
+        raise ConfigError(
+            f"{where} needs the packages {', '.join(plugins)}, and only what the command line names is imported. "
+            f"If you trust them, add `{write.format(','.join(plugins))}`."
+        )
+
+
 def _section(given: Any, schema: type, where: str, *, named: bool = False) -> dict[str, Any]:
     given = vars(given) if isinstance(given, schema) else given
     if not isinstance(given, dict):
@@ -34,11 +54,11 @@ def _section(given: Any, schema: type, where: str, *, named: bool = False) -> di
     hints = typing.get_type_hints(schema)
     for key in given:
         if key not in fields and not (named and key == "name"):
-            raise ConfigError(_unknown(key, where, schema, named))
+            raise ConfigError(_unknown(key, where, schema) + (_of_another(key, given["name"], where) if named else ""))
     result = {"name": given["name"]} if named else {}
     for name, f in fields.items():
         path = f"{where}.{name}" if where else name
-        value = given[name] if name in given else _default(f)
+        value = given[name] if name in given else default_of(f)
         if kind := f.metadata.get("choice"):
             result[name] = _choice(value, kind, path)
         elif f.metadata.get("physical"):
@@ -47,11 +67,19 @@ def _section(given: Any, schema: type, where: str, *, named: bool = False) -> di
             result[name] = _section(value, hints[name], path)
         else:
             result[name] = _typed(value, hints[name], path)
+        if words := f.metadata.get("one_of"):
+            _require(result[name] in words, f"{path} = {value!r} is no choice.{did_you_mean(str(value), words)}")
+        if f.metadata.get("trainable"):
+            _check_trainable(result[name], fields, path)
     return result
 
 
-def _default(f: dataclasses.Field) -> Any:
-    return f.default_factory() if f.default_factory is not dataclasses.MISSING else f.default
+def _check_trainable(names: list[str], fields: dict[str, dataclasses.Field], where: str) -> None:
+    physical = [_without_unit(name) for name, f in fields.items() if f.metadata.get("physical")]
+    for name in names:
+        hint = did_you_mean(_without_unit(name), physical)
+        _require(name in physical, f"{where}: {name!r} is no physical argument.{hint}")
+    _require(len(set(names)) == len(names), f"{where} names an argument twice: {', '.join(names)}.")
 
 
 def _choice(value: Any, kind: str, where: str) -> dict[str, Any]:
@@ -78,13 +106,13 @@ def _physical(value: Any, where: str, *, optional: bool) -> Any:
 
 
 def _typed(value: Any, hint: Any, where: str) -> Any:
-    options = typing.get_args(hint) if isinstance(hint, types.UnionType) else (hint,)
+    options = typing.get_args(hint) if typing.get_origin(hint) in (typing.Union, types.UnionType) else (hint,)
     if hint is Any or (value is None and type(None) in options):
         return value
     for option in options:
         if typing.get_origin(option) is list and isinstance(value, list | tuple):
             return [_typed(v, typing.get_args(option)[0], f"{where}[{i}]") for i, v in enumerate(value)]
-        if option is float and isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value):
+        if option is float and isinstance(value, int | float) and not isinstance(value, bool) and _finite(value):
             return float(value)
         if option is int and isinstance(value, int) and not isinstance(value, bool):
             return value
@@ -92,6 +120,13 @@ def _typed(value: Any, hint: Any, where: str) -> Any:
             return value
     wanted = " or ".join(_describe(option) for option in options)
     raise ConfigError(f"{where} must be {wanted}, got {value!r} ({type(value).__name__}).{_unit_hint(where, value)}")
+
+
+def _finite(value: float) -> bool:
+    try:
+        return math.isfinite(value)
+    except OverflowError:  # an integer beyond the largest float
+        return False
 
 
 def _describe(hint: Any) -> str:
@@ -106,22 +141,35 @@ def _describe(hint: Any) -> str:
     }.get(hint, str(hint))
 
 
+def _without_unit(name: str) -> str:
+    stem, _, suffix = name.rpartition("_")
+    return stem if stem and suffix in UNITS else name
+
+
 def _unit_hint(where: str, value: Any) -> str:
     unit = next((unit for unit in UNITS if where.endswith(f"_{unit}")), None)
     return f" The unit is in the name: write the number of {unit} alone." if unit and isinstance(value, str) else ""
 
 
-def _unknown(key: str, where: str, schema: type, named: bool) -> str:
-    valid = [f.name for f in dataclasses.fields(schema)] + (["name"] if named else [])
-    path = f"{where}.{key}" if where else str(key)
-    near = difflib.get_close_matches(str(key), valid, n=1, cutoff=0.4) or [v for v in valid if v.startswith(f"{key}_")]
+def _unknown(key: Any, where: str, schema: type) -> str:
+    valid = [f.name for f in dataclasses.fields(schema)]
+    inside = f"{where}." if where else ""
+    near = difflib.get_close_matches(str(key), valid, n=1, cutoff=0.6) or [v for v in valid if v.startswith(f"{key}_")]
     here = f"{where} ({schema.__name__})" if where else "the configuration"
-    hint = f" Did you mean `{where + '.' if where else ''}{near[0]}`?" if near else ""
-    return f"{path} is no key of {here}.{hint} Valid: {', '.join(sorted(valid))}."
+    hint = f" Did you mean `{inside}{near[0]}`?" if near else ""
+    return f"{inside}{key} is no key of {here}.{hint} Valid: {', '.join(sorted(valid)) or 'none'}."
+
+
+def _of_another(key: Any, name: str, where: str) -> str:
+    """Explain a key that is left over from another choice: `model.neuron.name=lif` under the settings of an ALIF."""
+    kind = where.rpartition(".")[2]
+    others = registry.names_with_field(kind, key) if kind in registry.KINDS else []
+    group = where if kind == where else f"{kind}@{where}"
+    return f" It belongs to {', '.join(others)}; write `{group}={name}` to replace all of it." if others else ""
 
 
 def _sense(config: dict[str, Any]) -> None:
-    trainer, schedule = config["trainer"], config["schedule"]
+    trainer = config["trainer"]
     at_least_one = ("epochs", "batch_size", "eval_batch_size", "evaluate_every", "save_every", "log_every_steps")
     for name in at_least_one:
         _require(trainer[name] >= 1, f"trainer.{name} must be at least 1, got {trainer[name]}.")
@@ -129,10 +177,11 @@ def _sense(config: dict[str, Any]) -> None:
     _require(trainer["keep_best"] >= 0, f"trainer.keep_best must not be negative, got {trainer['keep_best']}.")
     fraction = trainer["validation_fraction"]
     _require(0 <= fraction < 1, f"trainer.validation_fraction must lie in [0, 1), got {fraction}.")
-    _require(trainer["final"] in ("last", "best"), f"trainer.final must be `last` or `best`, got {trainer['final']!r}.")
+    chooses = fraction > 0 and trainer["keep_best"] > 0 and not trainer["overfit_batch"]
     _require(
-        trainer["final"] == "last" or (fraction > 0 and trainer["keep_best"] > 0),
-        "trainer.final=best needs trainer.validation_fraction > 0 and trainer.keep_best > 0: the best is chosen on validation.",
+        trainer["final"] == "last" or chooses,
+        "trainer.final=best needs trainer.validation_fraction > 0 and trainer.keep_best > 0, and no "
+        "trainer.overfit_batch: the best is chosen on validation.",
     )
     piece = trainer["piece_steps"]
     _require(piece is None or piece >= 1, f"trainer.piece_steps must be at least 1 or null, got {piece}.")
@@ -141,10 +190,8 @@ def _sense(config: dict[str, Any]) -> None:
         "trainer.truncate=true needs trainer.piece_steps, the steps between cuts.",
     )
     _require(config["dt_ms"] > 0, f"dt_ms must be positive, got {config['dt_ms']}.")
-    _require(config["seed"] >= 0, f"seed must not be negative, got {config['seed']}.")
-    _require(config["optimizer"].get("learning_rate", 1.0) > 0, "optimizer.learning_rate must be positive.")
-    for key in ("warmup", "final"):
-        _require(0 <= schedule.get(key, 0.0) <= 1, f"schedule.{key} must lie in [0, 1], got {schedule.get(key)}.")
+    for path, seed in (("seed", config["seed"]), ("trainer.validation_seed", trainer["validation_seed"])):
+        _require(0 <= seed < 2**31, f"{path} must lie in [0, 2**31), got {seed}.")
 
 
 def _require(holds: bool, message: str) -> None:

@@ -4,11 +4,14 @@ A name is the only thing a configuration can choose: nothing in it is imported, 
 a name from a user's own package, which the command line imports when told to (`plugins=[my_package]`).
 """
 
+import collections.abc
 import copy
 import dataclasses
 import difflib
 import importlib
 import inspect
+import types
+import typing
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
@@ -18,6 +21,9 @@ from spiketrain.config import schema
 from spiketrain.errors import ConfigError
 
 KINDS = ("model", "neuron", "surrogate", "reset", "data", "encoder", "optimizer", "schedule", "loss")
+
+# What the trainer passes beside the fields of a configuration.
+CONTEXT = {"model": ("n_in", "n_out", "rngs"), "neuron": ("size", "rngs"), "schedule": ("learning_rate", "steps")}
 
 
 @dataclass(frozen=True)
@@ -33,6 +39,10 @@ class Entry:
             return self.target
         module, _, attribute = self.target.partition(":")
         return getattr(importlib.import_module(module), attribute)
+
+    def defaults(self) -> dict[str, Any]:
+        """Return every field at its default, as plain data."""
+        return {f.name: default_of(f) for f in dataclasses.fields(self.schema)}
 
 
 _ENTRIES: dict[str, dict[str, Entry]] = {
@@ -82,6 +92,16 @@ def names(kind: str) -> list[str]:
     return sorted(_ENTRIES[kind])
 
 
+def names_with_field(kind: str, field: Any) -> list[str]:
+    """Return the names of a kind that have a field of that name."""
+    return sorted(n for n, e in _ENTRIES[kind].items() if field in {f.name for f in dataclasses.fields(e.schema)})
+
+
+def default_of(f: dataclasses.Field) -> Any:
+    """Return the default of a field, a copy of its own."""
+    return f.default_factory() if f.default_factory is not dataclasses.MISSING else f.default
+
+
 def did_you_mean(word: str, valid: Any) -> str:
     """Return ` Did you mean ...?` with the nearest valid word, followed by all of them."""
     near = difflib.get_close_matches(word.lower(), list(valid), n=1, cutoff=0.5)
@@ -92,24 +112,39 @@ def register(kind: str, name: str, *, schema: type | None = None) -> Callable[[A
     """Give a class or function of your own a name that a configuration can use.
 
     A model is called as `f(n_in, n_out, rngs=..., **fields)`, a data set as `f(**fields)` and returns a
-    `spiketrain.data.dataset.Dataset`.
+    `spiketrain.Dataset`. An optimizer is called with a schedule as its `learning_rate`, a schedule as
+    `f(learning_rate, steps, **fields)`, a neuron as `f(size, rngs=..., **fields)`, the others as `f(**fields)`.
+
+    In a package `mine` that is installed or in the current folder:
+
+        @register("model", "two_layers")
+        class TwoLayers(nnx.Module):
+            def __init__(self, n_in, n_out, *, width: int = 64, rngs): ...
+
+    and on the command line, where the name is an option of its group and starts from the defaults of the signature:
+
+        spiketrain-train plugins=[mine] model=two_layers model.width=32
 
     Args:
         kind: one of `model`, `neuron`, `surrogate`, `reset`, `data`, `encoder`, `optimizer`, `schedule`, `loss`.
         name: the name in the configuration; a taken one is refused.
-        schema: a dataclass of its fields; read from the keyword arguments and their defaults unless it is given.
+        schema: a dataclass of its fields; read from the keyword arguments, their annotations and defaults unless it
+            is given. They may be numbers, words, true or false, None, and lists of these.
 
     Raises:
-        ConfigError: the kind is unknown, the name is taken, or an argument has no default.
+        ConfigError: the kind is unknown, the name is taken, or an argument has no default that YAML could hold.
     """
     if kind not in KINDS:
         raise ConfigError(f"register(kind=...) got {kind!r}.{did_you_mean(kind, KINDS)}")
 
     def add(target: Any) -> Any:
         taken = _ENTRIES[kind].get(name)
-        if taken is not None and getattr(taken.target, "__qualname__", taken.target) != target.__qualname__:
+        if taken is not None and _origin(taken.target) != _origin(target):
             raise ConfigError(f"register({kind!r}, {name!r}): the name is taken by {taken.target}. Choose another.")
-        _ENTRIES[kind][name] = Entry(schema or _schema_of(target, name), target)
+        fields = schema or _schema_of(target, kind, name)
+        if kind == "optimizer" and "learning_rate" not in {f.name for f in dataclasses.fields(fields)}:
+            raise ConfigError(f"register('optimizer', {name!r}) needs an argument `learning_rate: float = ...`.")
+        _ENTRIES[kind][name] = Entry(fields, target)
         return target
 
     return add
@@ -120,16 +155,51 @@ def parameters_of(target: Any) -> Any:
     return inspect.signature(target.__init__ if isinstance(target, type) else target, eval_str=True).parameters
 
 
-def _schema_of(target: Any, name: str) -> type:
+def _origin(target: Any) -> Any:
+    return getattr(target, "__module__", None), getattr(target, "__qualname__", target)
+
+
+def _schema_of(target: Any, kind: str, name: str) -> type:
     fields = []
     for parameter in parameters_of(target).values():
-        if parameter.name in ("self", "n_in", "n_out", "size", "rngs") or parameter.kind is parameter.VAR_KEYWORD:
+        if parameter.name in ("self", *CONTEXT.get(kind, ())) or parameter.kind in (
+            parameter.VAR_KEYWORD,
+            parameter.VAR_POSITIONAL,
+        ):
             continue
+        where = f"register({kind!r}, {name!r}): the argument {parameter.name!r}"
         if parameter.default is parameter.empty:
-            raise ConfigError(f"register(..., {name!r}): the argument {parameter.name!r} needs a default.")
-        kind = Any if parameter.annotation is parameter.empty else parameter.annotation
-        default = parameter.default
+            raise ConfigError(f"{where} needs a default.")
+        default = _plain(parameter.default, where)
+        hint = Any if parameter.annotation is parameter.empty else _hint(parameter.annotation, where)
+        hint = hint if default is not None or hint is Any else hint | None
         if isinstance(default, list | dict):
-            default = dataclasses.field(default_factory=partial(copy.copy, default))
-        fields.append((parameter.name, kind, default))
+            default = dataclasses.field(default_factory=partial(copy.deepcopy, default))
+        fields.append((parameter.name, hint, default))
     return dataclasses.make_dataclass(name, fields)
+
+
+def _plain(value: Any, where: str) -> Any:
+    if isinstance(value, list | tuple):
+        return [_plain(v, where) for v in value]
+    if isinstance(value, dict):
+        return {str(key): _plain(v, where) for key, v in value.items()}
+    if value is None or type(value) in (bool, int, float, str):
+        return value
+    raise ConfigError(f"{where} has the default {value!r}, which YAML cannot hold. Write a number, a word or a list.")
+
+
+def _hint(annotation: Any, where: str) -> Any:
+    """Return an annotation in the terms that a configuration is checked in."""
+    origin, inner = typing.get_origin(annotation), typing.get_args(annotation)
+    if origin in (typing.Union, types.UnionType):
+        hints = [None if option is type(None) else _hint(option, where) for option in inner]
+        return Any if Any in hints else typing.Union[tuple(hints)]  # noqa: UP007
+    if annotation in (list, tuple) or origin in (list, tuple, collections.abc.Sequence):
+        return list[_hint(inner[0], where) if inner else Any]  # type: ignore[misc]
+    if annotation in (Any, bool, int, float, str, dict):
+        return Any if annotation is dict else annotation
+    raise ConfigError(
+        f"{where} is annotated with {annotation}. Annotate it with bool, int, float, str or a list of one of them, "
+        "or give register(schema=...)."
+    )

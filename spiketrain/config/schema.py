@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 UNITS = ("ms", "mV", "Mohm", "nS", "nA")
+READOUTS = ("mean_over_time", "sum_of_softmax", "last_step", "max_over_time")
 
 
 def physical(default: Any) -> Any:
@@ -19,6 +20,16 @@ def physical(default: Any) -> Any:
 def choice(kind: str, name: str) -> Any:
     """Declare a nested choice of one `kind`, `name` by default."""
     return field(default_factory=lambda: {"name": name}, metadata={"choice": kind})
+
+
+def trainable() -> Any:
+    """Declare the list of physical arguments that are trained, none by default."""
+    return field(default_factory=list, metadata={"trainable": True})
+
+
+def one_of(*words: str) -> Any:
+    """Declare a word that must be one of `words`, the first by default."""
+    return field(default=words[0], metadata={"one_of": words})
 
 
 @dataclass
@@ -77,9 +88,10 @@ class LIF:
     V_th: Any = physical(1.0)
     V_reset: Any = physical(None)
     V_rest: Any = physical(0.0)
+    V_initializer: Any = physical(None)
     reset: Any = choice("reset", "soft")
     surrogate: Any = choice("surrogate", "atan")
-    trainable: list[str] = field(default_factory=list)
+    trainable: list[str] = trainable()
 
 
 @dataclass
@@ -172,7 +184,7 @@ class CosineSchedule:
 class CrossEntropy:
     """See `spiketrain.losses.CrossEntropy`."""
 
-    readout: str = "mean_over_time"
+    readout: str = one_of(*READOUTS)
     label_smoothing: float = 0.0
     rate_weight: float = 0.0
     rate_lower_hz: float = 0.0
@@ -191,7 +203,7 @@ class TrainerSettings:
     evaluate_every: int = 1
     save_every: int = 10
     keep_best: int = 1
-    final: str = "last"
+    final: str = one_of("last", "best")
     log_every_steps: int = 10
     piece_steps: int | None = None
     truncate: bool = False

@@ -54,8 +54,11 @@ class SpikingNet(nnx.Module):
         dropout: float = 0.0,
         rngs: nnx.Rngs,
     ):
-        if not hidden:
-            raise DomainError("SpikingNet(hidden=...) needs at least one layer. Write, for example, `hidden=[128]`.")
+        if not hidden or min(hidden) < 1:
+            raise DomainError(
+                f"SpikingNet(hidden=...) needs the positive size of at least one layer, got {list(hidden)}. "
+                "Write, for example, `hidden=[128]`."
+            )
         if not 0 <= dropout < 1:
             raise DomainError(f"SpikingNet(dropout=...) must lie in [0, 1), got {dropout}.")
         self.linear: Any = nnx.List([])

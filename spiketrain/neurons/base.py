@@ -110,7 +110,7 @@ class Neuron(Cell):
             owner = type(self).__name__
             V_rest = drawn(V_rest, as_size(owner, size), rngs, owner=owner, name="V_rest")
             V_reset = V_rest.value if isinstance(V_rest, Trainable) else V_rest
-        super().__init__(size, V_th=V_th, V_reset=V_reset, V_rest=V_rest, rngs=rngs, **parameters)
+        super().__init__(size, V_th=V_th, V_rest=V_rest, V_reset=V_reset, rngs=rngs, **parameters)
         self.reset = SoftReset() if reset is None else reset
         self.surrogate = ATan() if surrogate is None else surrogate
         self.check_units("V_th", "V_rest", "V_reset", "V_initializer")

@@ -32,16 +32,14 @@ class RunLog:
         self._progress = progress
         self._file = self._board = self._bar = None
         if folder is not None:
-            path = folder / "metrics.jsonl"
-            kept = _until(path, first_step)
-            self._file = path.open("w", buffering=1)
-            self._file.writelines(kept)
+            path, new = folder / "metrics.jsonl", folder / "metrics.jsonl.new"
+            new.write_text("".join(_until(path, first_step)), encoding="utf-8")
+            new.replace(path)  # as a whole: a kill leaves the old record or the new one
+            self._file = path.open("a", buffering=1, encoding="utf-8")
             if tensorboard:
                 from tensorboardX import SummaryWriter
 
-                self._board = SummaryWriter(
-                    str(folder / "tensorboard"), purge_step=first_step + 1 if first_step else None
-                )
+                self._board = SummaryWriter(str(folder / "tensorboard"), purge_step=first_step + 1)
         if progress and self.console.is_terminal:
             columns = (
                 TextColumn("{task.description}"),
@@ -122,10 +120,10 @@ def _until(path: Path, step: int) -> list[str]:
     if not step or not path.is_file():
         return []
     kept = []
-    for line in path.read_text().splitlines():
+    for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
         try:
             if json.loads(line)["step"] <= step:
                 kept.append(line + "\n")
-        except (ValueError, KeyError):
+        except (ValueError, KeyError, TypeError):
             break
     return kept

@@ -1,11 +1,16 @@
 """Optimizers and schedules from optax, as a configuration names them."""
 
+import math
+
 import jax
 import optax
+
+from spiketrain.errors import DomainError
 
 
 def cosine_schedule(learning_rate: float, steps: int, *, warmup: float = 0.0, final: float = 0.0) -> optax.Schedule:
     """Rise linearly over a fraction `warmup` of all steps, then fall as a half cosine to `final` times the peak."""
+    _check_between("cosine", 0, 1, warmup=warmup, final=final)
     rising = round(warmup * steps)
     falling = optax.cosine_decay_schedule(learning_rate, max(steps - rising, 1), alpha=final)
     return (
@@ -17,6 +22,7 @@ def cosine_schedule(learning_rate: float, steps: int, *, warmup: float = 0.0, fi
 
 def constant_schedule(learning_rate: float, steps: int, *, warmup: float = 0.0) -> optax.Schedule:
     """Rise linearly over a fraction `warmup` of all steps, then stay."""
+    _check_between("constant", 0, 1, warmup=warmup)
     rising = round(warmup * steps)
     return optax.linear_schedule(0.0, learning_rate, rising) if rising else optax.constant_schedule(learning_rate)
 
@@ -31,6 +37,8 @@ def adamw(
     clip_norm: float | None = 1.0,
 ) -> optax.GradientTransformation:
     """AdamW after clipping by the global norm; weight decay acts on matrices only."""
+    _check_between("adamw", 0, 1, b1=b1, b2=b2)
+    _check_between("adamw", 0, math.inf, weight_decay=weight_decay, eps=eps)
     tx = optax.adamw(learning_rate, b1=b1, b2=b2, eps=eps, weight_decay=weight_decay, mask=_matrices)
     return _clipped(tx, clip_norm)
 
@@ -39,6 +47,7 @@ def sgd(
     learning_rate: optax.Schedule, *, momentum: float = 0.9, nesterov: bool = False, clip_norm: float | None = 1.0
 ) -> optax.GradientTransformation:
     """Stochastic gradient descent with momentum after clipping by the global norm."""
+    _check_between("sgd", 0, 1, momentum=momentum)
     return _clipped(optax.sgd(learning_rate, momentum=momentum, nesterov=nesterov), clip_norm)
 
 
@@ -47,4 +56,14 @@ def _matrices(params):
 
 
 def _clipped(tx: optax.GradientTransformation, clip_norm: float | None) -> optax.GradientTransformation:
-    return tx if clip_norm is None else optax.chain(optax.clip_by_global_norm(clip_norm), tx)
+    if clip_norm is None:
+        return tx
+    if not clip_norm > 0:
+        raise DomainError(f"clip_norm must be positive, or null for no clipping, got {clip_norm}.")
+    return optax.chain(optax.clip_by_global_norm(clip_norm), tx)
+
+
+def _check_between(owner: str, low: float, high: float, **values: float) -> None:
+    for name, value in values.items():
+        if not low <= value <= high:
+            raise DomainError(f"{owner}({name}=...) must lie between {low} and {high}, got {value}.")

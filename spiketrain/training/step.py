@@ -7,6 +7,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 from flax import nnx
 
@@ -52,17 +53,13 @@ class Functions:
         gradient, (rest, sums) = jax.grad(loss_of, has_aux=True)(state.params)
         updates, optimizer = self.tx.update(gradient, state.optimizer, state.params)
         params = optax.apply_updates(state.params, updates)
-        norm = optax.global_norm(gradient)
+        norm = optax.tree.norm(gradient)
         sums["gradient_norm"] = (norm, jnp.ones_like(norm))
         return jax.tree.leaves(TrainState(params, rest, optimizer, state.step + 1)), sums
 
     def evaluate_batch(self) -> Callable[..., Any]:
-        """Return `evaluate(leaves, data, start)`, jitted: the sums over the batch of `data` that begins at `start`."""
-        return jax.jit(self._evaluate_batch, static_argnums=3)
-
-    def _evaluate_batch(self, leaves: list[jax.Array], data: Data, start: jax.Array, size: int) -> Any:
-        batch = jax.tree.map(lambda a: jax.lax.dynamic_slice_in_dim(a, start, size), data)
-        return self._loss(self.layout.evaluation_model(leaves), batch, None)[1]
+        """Return `evaluate(leaves, batch)`, jitted: the sums over one batch."""
+        return jax.jit(lambda leaves, batch: self._loss(self.layout.evaluation_model(leaves), batch, None)[1])
 
     def _loss(self, model: Any, batch: Data, key: jax.Array | None) -> tuple[jax.Array, metrics.Sums]:
         x = batch["x"].swapaxes(0, 1)
@@ -89,13 +86,19 @@ def forward(model: Any, x: jax.Array) -> tuple[jax.Array, dict[str, jax.Array]]:
     return out, hidden
 
 
-def on_device(split: Split, *, multiple: int = 1) -> Data:
-    """Put a split on the device, padded by trials of weight zero to a multiple of the batch."""
-    missing = -len(split) % multiple
-    rows = jnp.concatenate([jnp.arange(len(split)), jnp.zeros(missing, int)])
-    weight = (jnp.arange(len(rows)) < len(split)).astype(jnp.float32)
-    data = {"x": jnp.asarray(split.x), "lengths": jnp.asarray(split.lengths), "y": jnp.asarray(split.y)}
-    return {name: a[rows] for name, a in data.items()} | {"weight": weight}
+def on_device(split: Split) -> Data:
+    """Put a whole split on the device."""
+    return jax.device_put(
+        {"x": split.x, "lengths": split.lengths, "y": split.y, "weight": np.ones(len(split), np.float32)}
+    )
+
+
+def batches(split: Split, size: int) -> list[Data]:
+    """Put a split on the device in batches of one size; the last is filled up with trials of weight zero."""
+    rows = np.arange(-(-len(split) // size) * size)
+    weight, rows = (rows < len(split)).astype(np.float32), rows % len(split)
+    whole = {"x": split.x[rows], "lengths": split.lengths[rows], "y": split.y[rows], "weight": weight}
+    return [jax.device_put({k: a[i : i + size] for k, a in whole.items()}) for i in range(0, len(rows), size)]
 
 
 @partial(jax.jit, static_argnums=2)
@@ -106,13 +109,6 @@ def order_of_epoch(seed: int, epoch: int, trials: int) -> jax.Array:
 
 def _stream(seed: Any, purpose: str) -> jax.Array:
     return jax.random.fold_in(jax.random.key(seed), ("order", "encoder").index(purpose))
-
-
-def evaluate(batch: Callable[..., Any], leaves: list[jax.Array], data: Data, size: int) -> dict[str, float]:
-    """Return the metrics of a whole split, exact over its trials; `batch` comes from `Functions.evaluate_batch`."""
-    starts = range(0, len(data["y"]), size)
-    sums = [batch(leaves, data, start, size) for start in starts]
-    return metrics.means(sums)
 
 
 def steps_per_epoch(trials: int, batch_size: int) -> int:

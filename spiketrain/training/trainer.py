@@ -2,6 +2,7 @@
 
 import json
 import logging
+import math
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -17,10 +18,10 @@ from spiketrain.config.schema import LoggerSettings, TrainerSettings
 from spiketrain.data.dataset import Dataset, Split, split_validation
 from spiketrain.encoders import Direct
 from spiketrain.environ import dt_in_seconds
-from spiketrain.errors import CheckpointError
+from spiketrain.errors import CheckpointError, TrainingError
 from spiketrain.losses import CrossEntropy
 from spiketrain.training import pictures, state, step
-from spiketrain.training.checkpoint import Checkpoints, find, read_meta, restore, restore_newest
+from spiketrain.training.checkpoint import Checkpoints, find, read_meta, restore, restore_newest, steps_in
 from spiketrain.training.log import RunLog
 from spiketrain.training.provenance import provenance
 
@@ -56,11 +57,12 @@ class Trainer:
         seed: int = 0,
         settings: TrainerSettings | None = None,
         logger: LoggerSettings | None = None,
-        folder: Path | None = None,
+        folder: Path | str | None = None,
         config: dict[str, Any] | None = None,
     ):
         self.settings, self.logger = settings or TrainerSettings(), logger or LoggerSettings()
-        self.folder, self.config, self.seed = folder, config or {}, seed
+        self.folder = None if folder is None else Path(folder).absolute()
+        self.config, self.seed = config or {}, seed
         self.encoder, self.classes = encoder or Direct(), dataset.classes
         self.splits = split(dataset, self.settings)
         trials = len(self.splits["train"])
@@ -81,9 +83,8 @@ class Trainer:
         held = [len(s) for name, s in self.splits.items() if name != "train"]
         self.eval_size = min(self.settings.eval_batch_size, max(held))
         self._evaluate = self.functions.evaluate_batch()
-        self._on_device: dict[str, Any] = {}
+        self._batches: dict[str, list[step.Data]] = {}
         self.step, self._warned = 0, False
-        self.validation: dict[str, float] = {}
 
     def fit(self) -> dict[str, Any]:
         """Train to the last epoch, evaluate on the test set, and return the result."""
@@ -104,10 +105,10 @@ class Trainer:
                 if self.step == first + 1:
                     jax.block_until_ready(sums)
                     self.log.started()
-                if self.step % self.settings.log_every_steps == 0 or self.step == self.total_steps:
-                    self.log.scalars(self.step, "train", metrics.means(waiting), epoch=self.step / self.steps_per_epoch)
-                    waiting.clear()
-                if self.step % self.steps_per_epoch == 0:
+                ends = position + 1 == self.steps_per_epoch
+                if self.step % self.settings.log_every_steps == 0 or ends and self._saves(epoch + 1):
+                    self._log_training(waiting)
+                if ends:
                     self._end_of_epoch(epoch + 1, checkpoints)
             self.log.finished()
             if checkpoints is not None:
@@ -118,9 +119,13 @@ class Trainer:
             if checkpoints is not None:
                 checkpoints.close()
 
-    def resume(self, folder: Path) -> None:
-        """Continue from the newest readable checkpoint of a run folder."""
-        self.leaves, found = restore_newest(folder / "checkpoints", self.leaves, self.layout)
+    def resume(self) -> None:
+        """Continue from the newest readable checkpoint in the folder, or from the beginning where there is none yet."""
+        assert self.folder is not None
+        if not steps_in(self.folder / "checkpoints"):
+            log.warning("%s holds no checkpoint yet. The run starts from the beginning.", self.folder)
+            return
+        self.leaves, found = restore_newest(self.folder / "checkpoints", self.leaves, self.layout)
         self.step = read_meta(found)["step"]
         if self.step > self.total_steps:
             raise CheckpointError(
@@ -135,9 +140,9 @@ class Trainer:
 
     def evaluate(self, name: str) -> dict[str, float]:
         """Return the metrics of a split, `train`, `validation` or `test`, exact over its trials."""
-        if name not in self._on_device:
-            self._on_device[name] = step.on_device(self.splits[name], multiple=self.eval_size)
-        return step.evaluate(self._evaluate, self.leaves, self._on_device[name], self.eval_size)
+        if name not in self._batches:
+            self._batches[name] = step.batches(self.splits[name], self.eval_size)
+        return metrics.means([self._evaluate(self.leaves, batch) for batch in self._batches[name]])
 
     def picture(self, trial: int = 0) -> Any:
         """Return a figure of one held-out trial: input, rasters, traces, readout."""
@@ -150,16 +155,35 @@ class Trainer:
         return pictures.raster_and_traces(np.asarray(x), out, spikes, V, title=title, dt_ms=dt_in_seconds() * 1e3)
 
     def _end_of_epoch(self, epoch: int, checkpoints: Checkpoints | None) -> None:
-        last = epoch == self.settings.epochs
-        if "validation" in self.splits and (last or epoch % self.settings.evaluate_every == 0):
-            self.validation = self.evaluate("validation")
-            self.log.scalars(self.step, "validation", self.validation)
-        if last or epoch % self.logger.pictures_every == 0:
+        saves = self._saves(epoch)
+        validation: dict[str, float] = {}
+        if "validation" in self.splits and (saves or epoch % self.settings.evaluate_every == 0):
+            validation = self.evaluate("validation")
+            self.log.scalars(self.step, "validation", self._finite("validation", validation))
+        if epoch == self.settings.epochs or epoch % self.logger.pictures_every == 0:
             self._draw()
-        if checkpoints is not None and (last or epoch % self.settings.save_every == 0):
-            monitored = {f"validation/{k}": v for k, v in self.validation.items()}
+        if saves and checkpoints is not None:
+            monitored = {f"validation/{k}": v for k, v in validation.items()}
             meta = {"config": self.config, "provenance": self.provenance, "metrics": monitored}
             checkpoints.save(self.step, self.leaves, self.layout, meta)
+
+    def _saves(self, epoch: int) -> bool:
+        return epoch == self.settings.epochs or epoch % self.settings.save_every == 0
+
+    def _log_training(self, waiting: list[metrics.Sums]) -> None:
+        """Record what was not recorded yet. It also precedes every checkpoint, so that a resumed run repeats it."""
+        means = self._finite("train", metrics.means(waiting))
+        self.log.scalars(self.step, "train", means, epoch=self.step / self.steps_per_epoch)
+        waiting.clear()
+
+    def _finite(self, name: str, means: dict[str, float]) -> dict[str, float]:
+        wrong = [metric for metric, value in means.items() if not math.isfinite(value)]
+        if wrong:
+            raise TrainingError(
+                f"{name} {wrong[0]} is {means[wrong[0]]} at step {self.step}: training has diverged. Lower the learning "
+                "rate, or clip the gradient (optimizer.clip_norm). Checkpoints up to the last finite one are kept."
+            )
+        return means
 
     def _finish(self) -> dict[str, Any]:
         if self.folder is not None:
@@ -175,7 +199,7 @@ class Trainer:
                 result[name] = self.evaluate(name)
         self.log.hyperparameters(flatten(self.config), {f"final/{k}": v for k, v in result["test"].items()})
         if self.folder is not None:
-            (self.folder / "result.json").write_text(json.dumps(result, indent=1) + "\n")
+            (self.folder / "result.json").write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
         return result
 
     def _order(self, epoch: int) -> jax.Array:
@@ -185,7 +209,13 @@ class Trainer:
         self.provenance = provenance()
         if self.folder is None:
             return None
-        return Checkpoints(self.folder / "checkpoints", keep_best=self.settings.keep_best)
+        if beyond := [s for s in steps_in(self.folder / "checkpoints") if s > self.step]:
+            raise CheckpointError(
+                f"{self.folder} already holds a run, with a checkpoint of step {beyond[-1]}. Call `resume()` before "
+                "`fit()`, or choose another folder."
+            )
+        measured = "validation" in self.splits
+        return Checkpoints(self.folder / "checkpoints", keep_best=self.settings.keep_best if measured else 0)
 
     def _open_log(self) -> RunLog:
         return RunLog(

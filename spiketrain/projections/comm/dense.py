@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import brainunit as u
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -58,4 +59,4 @@ class Dense(nnx.Module):
             raise ShapeError(
                 f"Dense expects spikes of shape (..., {self.in_size[0]}), got {jnp.shape(magnitude(spikes))}."
             )
-        return spikes @ self.weight.value
+        return u.math.matmul(spikes, self.weight.value)  # `@` of a numpy array does not know quantities

@@ -32,6 +32,16 @@ class Dynamics(Component):
 
     in_size: tuple[int, ...] | None = None
 
+    def __getattr__(self, name: str) -> Any:
+        declared = any(name in vars(kind).get("__annotations__", ()) for kind in type(self).__mro__)
+        if declared or isinstance(getattr(type(self), name, None), property):
+            owner = type(self).__name__
+            raise AttributeError(
+                f"{owner}.{name} lives for one trial, and there is none yet. Call the model on a whole train, or "
+                f"{owner}.init_state(batch_shape) before {owner}.update."
+            )
+        raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
+
     def init_state(self, batch_shape: tuple[int, ...] = ()) -> None:
         """Create the State of a fresh trial, here and in every part that is a `Dynamics`."""
         for part in parts(self):

@@ -44,7 +44,7 @@ def unroll(model: Any, *inputs: Any, batch_shape: tuple[int, ...] | None = None,
 
     with _captures_set_aside(model):
         graphdef, params, rest = nnx.split(model, nnx.Param, ...)
-        run = _run if _hashable(graphdef) else _run.__wrapped__
+        run = _run if _hashable(graphdef) else _run.__wrapped__  # type: ignore[attr-defined]
         ys, trains, short, changed = run(
             graphdef, tuple(batch_shape or ()) if fresh else None, StateTrain in captured, length, params, rest, inputs
         )

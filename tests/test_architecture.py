@@ -14,7 +14,7 @@ LAYERS = [
     {"errors"},
     {"units", "typing", "domain"},
     {"environ", "state"},
-    {"parameter", "surrogate", "reset", "init", "inputs"},
+    {"parameter", "surrogates", "reset", "init", "inputs", "integrate"},
     {"unroll"},
     {"dynamics"},
     {"neurons", "synapses"},
@@ -22,8 +22,8 @@ LAYERS = [
     {"encoders", "readouts", "losses", "metrics", "regularizers"},
     {"models"},
     {"data"},
-    {"training"},
     {"config"},
+    {"training"},
     {"cli"},
 ]
 LEVEL = {name: level for level, layer in enumerate(LAYERS) for name in layer}

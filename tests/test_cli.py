@@ -6,7 +6,6 @@ import stat
 import subprocess
 import sys
 
-import numpy as np
 import pytest
 import yaml
 
@@ -127,6 +126,7 @@ def test_a_mistake_is_one_line_and_leaves_no_folder(tmp_path, given, names, reme
         (["data=vowels", "data.path=cut.npz"], "cut.npz has 900 bytes instead of", "build_vowels.py"),
         (["model.hidden=[8,0]"], "SpikingNet(hidden=...) needs the positive size", "hidden=[128]"),
         (["optimizer.clip_norm=-1"], "clip_norm must be positive, or null", "-1.0"),
+        (["hydra.run.dir=cut.npz/run"], "NotADirectoryError: ", "cut.npz/run"),
         (["schedule.warmup=2"], "cosine(warmup=...) must lie between 0 and 1, got 2.0", ""),
     ],
 )
@@ -264,21 +264,6 @@ def test_a_sweep_runs_every_job_in_a_folder_of_its_own(tmp_path, data):
         assert yaml.safe_load((sweep / str(seed) / "config.yaml").read_text())["seed"] == seed
         assert json.loads((sweep / str(seed) / "result.json").read_text())["seed"] == seed
     assert record(sweep / "0") != record(sweep / "1")
-
-
-def test_a_read_only_or_impossible_folder_is_one_line(tmp_path, data):
-    (tmp_path / "file").write_text("")
-    line = refused(command("train", *one_epoch(data), "hydra.run.dir=file/run", cwd=tmp_path))
-    assert "file/run" in line
-
-
-def test_diverged_training_stops_with_the_step(tmp_path, data):
-    done = command("train", *words(data), "optimizer.learning_rate=1e30", "optimizer.clip_norm=null",
-                   "hydra.run.dir=run", cwd=tmp_path)  # fmt: skip
-    line = refused(done)
-    assert line.startswith("TrainingError: ") and "at step 2" in line and "Lower the learning rate" in line
-    assert not list((tmp_path / "run" / "checkpoints").glob("[0-9]*"))
-    assert all(np.isfinite(value) for entry in record(tmp_path / "run") for value in entry.values() if value is float)
 
 
 def test_runs_that_want_the_same_folder(tmp_path, monkeypatch):

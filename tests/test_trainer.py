@@ -45,14 +45,15 @@ def data(tmp_path_factory):
     return path
 
 
-def trainer(data=None, *, seed=0, folder=None, logger=QUIET, optimizer=None, loss=None, dropout=0.25, **settings):
+def trainer(
+    data=None, *, model=None, seed=0, folder=None, logger=QUIET, optimizer=None, loss=None, dropout=0.25, **settings
+):
     """Return a small trainer; `settings` are those of `TrainerSettings`."""
     chosen = {"epochs": 2, "batch_size": 7, "save_every": 1, "log_every_steps": 2, "validation_fraction": 0.2}
-    model = SpikingNet(3, 2, hidden=[8], input_scale=6.0, dropout=dropout, rngs=nnx.Rngs(seed))
     return Trainer(
-        model,
+        model or SpikingNet(3, 2, hidden=[8], input_scale=6.0, dropout=dropout, rngs=nnx.Rngs(seed)),
         data or dataset(),
-        optimizer=optimizer or optax.adam(1e-2),
+        optimizer=optimizer or optax.adam(0.1),
         loss=loss or CrossEntropy(rate_weight=1.0, rate_upper_hz=50.0),
         encoder=Direct(noise=0.2),
         seed=seed,
@@ -124,12 +125,9 @@ def test_a_step_donates_the_leaves():
 
 
 def test_the_model_handed_in_stays_as_it_is():
-    model = SpikingNet(3, 2, hidden=[4], rngs=nnx.Rngs(0))
+    model = SpikingNet(3, 2, hidden=[8], input_scale=6.0, dropout=0.25, rngs=nnx.Rngs(0))
     before = bits(jax.tree.leaves(nnx.state(model)))
-    t = Trainer(
-        model, dataset(), optimizer=optax.sgd(0.1), logger=QUIET, settings=TrainerSettings(epochs=1, batch_size=5)
-    )
-    t.fit()
+    trained(model=model)
     assert bits(jax.tree.leaves(nnx.state(model))) == before
 
 
@@ -169,7 +167,7 @@ def test_padding_changes_no_step_and_no_metric():
         np.testing.assert_allclose(value, results[1][name], rtol=1e-5, err_msg=name)
 
 
-@pytest.mark.parametrize("size", [1, 4, 7, 24, 100])
+@pytest.mark.parametrize("size", [1, 7, 100])
 def test_an_evaluation_is_exact_for_any_batch_size(size):
     whole, part = trainer(eval_batch_size=100), trainer(eval_batch_size=size)
     for split in ("train", "validation", "test"):
@@ -243,7 +241,7 @@ def test_training_in_pieces_equals_training_at_once_and_truncating_does_not():
 
 @pytest.mark.parametrize("keep", [0, 1, 2])
 def test_the_last_and_the_best_checkpoints_are_kept(tmp_path, keep):
-    t, result = trained(folder=tmp_path, keep_best=keep, epochs=6, optimizer=optax.adam(0.1))
+    t, result = trained(folder=tmp_path, keep_best=keep, epochs=6)
     accuracy = {entry["step"]: entry["accuracy"] for entry in record(tmp_path) if entry["split"] == "validation"}
     kept = steps_in(tmp_path / "checkpoints")
     assert list(accuracy) == [2, 4, 6, 8, 10, 12] and len(set(accuracy.values())) > 1
@@ -253,7 +251,7 @@ def test_the_last_and_the_best_checkpoints_are_kept(tmp_path, keep):
 
 
 def test_final_best_evaluates_the_best(tmp_path):
-    t, result = trained(folder=tmp_path, final="best", epochs=6, optimizer=optax.adam(0.1))
+    t, result = trained(folder=tmp_path, final="best", epochs=6)
     accuracy = {entry["step"]: entry["accuracy"] for entry in record(tmp_path) if entry["split"] == "validation"}
     assert result["validation"]["accuracy"] == accuracy[result["step"]] == max(accuracy.values())
 

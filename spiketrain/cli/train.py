@@ -160,7 +160,7 @@ def _parsed(word: str) -> tuple[str, Any]:
     if _key(word) == "resume":
         return "resume", word.partition("=")[2]  # a path is no expression
     with _hydra_errors():
-        override = OverridesParser.create().parse_override(word)
+        [override] = OverridesParser.create().parse_overrides([word])
         if override.is_sweep_override():
             raise ConfigError(f"resume=... continues one run, got the sweep {word!r}.")
         return override.key_or_group, override.value()
@@ -256,6 +256,8 @@ def _explain(error: Exception) -> str:
     if found := re.search(r"Could not find '([\w/]+)/([^'/]+)' Available options in '[^']*': (.*)", text):
         group, option, options = found.groups()
         return f"{group}={option}: there is no such option.{registry.did_you_mean(option, options.split())}"
+    if text.startswith("In 'experiment/"):
+        return f"{text} That experiment is made for its own model and data: for others, write `experiment=none`."
     return text
 
 

@@ -1,8 +1,8 @@
 """Checkpoints: the whole training state, the configuration and what produced them, in one folder per step.
 
-A step's folder holds `state` (arrays, by name) and `meta` (JSON, with a checksum of every array) and is enough to
-evaluate or to resume. It is written beside its place and renamed into it, so a kill at any moment leaves the steps
-before it whole. What is damaged all the same is recognised, named in a warning and set aside.
+A step's folder holds `state` (arrays, by name), `meta` (JSON) and a manifest with a checksum of every file, and is
+enough to evaluate or to resume. It is written beside its place and renamed into it, so a kill at any moment leaves the
+steps before it whole. What is damaged all the same is recognised before a number of it is used.
 """
 
 import json
@@ -21,6 +21,7 @@ from spiketrain.errors import CheckpointError
 from spiketrain.training.state import Layout
 
 FORMAT = 1
+MANIFEST = "manifest.json"
 log = logging.getLogger("spiketrain")
 
 
@@ -43,8 +44,6 @@ class Checkpoints:
         self.folder = folder.absolute()
         self.monitor = monitor
         self.folder.mkdir(parents=True, exist_ok=True)
-        for step in steps_in(self.folder):
-            _set_aside_if_damaged(self.folder / str(step))
         keep = policy.AnyPreservationPolicy(
             [
                 policy.LatestN(1),
@@ -53,17 +52,22 @@ class Checkpoints:
             if keep_best
             else [policy.LatestN(1)]
         )
-        options = ocp.CheckpointManagerOptions(preservation_policy=keep, best_fn=self._metric, best_mode="max")
+        options = ocp.CheckpointManagerOptions(
+            preservation_policy=keep,
+            best_fn=self._metric,
+            best_mode="max",
+            async_options=ocp.AsyncOptions(post_finalization_callback=self._seal),
+        )
         self._manager = ocp.CheckpointManager(self.folder, options=options)
 
     def save(self, step: int, leaves: list[jax.Array], layout: Layout, meta: dict[str, Any]) -> None:
-        """Write a step in the background; errors of the write before surface here."""
-        self._manager.check_for_errors()
+        """Write a step in the background, after the one before; errors of that one surface here."""
+        self.wait()
         if step in self._manager.all_steps():
             return
         state = dict(zip(layout.names, leaves, strict=True))
-        checksums = {name: _checksum(leaf) for name, leaf in state.items()}
-        described = {"format": FORMAT, "step": step, "leaves": _describe(state), "crc32": checksums, **meta}
+        described = {"format": FORMAT, "step": step, "leaves": _describe(state), **meta}
+        self._saving = step
         self._manager.save(
             step,
             args=ocp.args.Composite(state=ocp.args.StandardSave(state), meta=ocp.args.JsonSave(described)),
@@ -79,6 +83,14 @@ class Checkpoints:
         """Finish writing and stop the background threads."""
         self.wait()
         self._manager.close()
+
+    def _seal(self) -> None:
+        """Write the manifest: all files are there, the renaming is to come."""
+        unfinished = list(self.folder.glob(f"{self._saving}.orbax-checkpoint-tmp*"))
+        assert unfinished, f"orbax writes step {self._saving} somewhere else"
+        for folder in unfinished:
+            manifest = {str(path.relative_to(folder)): _size_and_checksum(path) for path in _files(folder)}
+            (folder / MANIFEST).write_text(json.dumps(manifest, indent=1) + "\n", encoding="utf-8")
 
     def _metric(self, metrics: Any) -> float:
         return float(metrics.get(self.monitor, -np.inf))
@@ -135,7 +147,7 @@ def read_meta(step_folder: Path) -> dict[str, Any]:
         raise DamagedCheckpointError(f"{step_folder} cannot be read: its meta data is damaged ({error}).") from error
     if meta["format"] != FORMAT:
         raise CheckpointError(f"{step_folder} has checkpoint format {meta['format']!r}; this version reads {FORMAT}.")
-    for key, kind in (("step", int), ("leaves", dict), ("crc32", dict), ("config", dict), ("metrics", dict)):
+    for key, kind in (("step", int), ("leaves", dict), ("config", dict), ("metrics", dict)):
         if not isinstance(meta.get(key), kind):
             raise DamagedCheckpointError(
                 f"{step_folder} cannot be read: its meta data is damaged ({key!r} is missing)."
@@ -149,9 +161,9 @@ def restore(step_folder: Path, leaves: list[jax.Array], layout: Layout) -> list[
     Raises:
         CheckpointError: the step belongs to another model or is damaged.
     """
+    verify(step_folder)
     wanted = dict(zip(layout.names, leaves, strict=True))
-    meta, own = read_meta(step_folder), _describe(wanted)
-    saved = meta["leaves"]
+    saved, own = read_meta(step_folder)["leaves"], _describe(wanted)
     different = [name for name in sorted(saved.keys() | own.keys()) if saved.get(name) != own.get(name)]
     if different:
         name = different[0]
@@ -160,39 +172,39 @@ def restore(step_folder: Path, leaves: list[jax.Array], layout: Layout) -> list[
             f"`{name}`: saved {saved.get(name)}, needed {own.get(name)}."
         )
     target = {name: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=x.sharding) for name, x in wanted.items()}
-    try:
-        with ocp.StandardCheckpointer() as checkpointer:
-            state = checkpointer.restore((step_folder / "state").absolute(), target)
-    except Exception as error:  # orbax raises whatever its storage layer raises
-        raise DamagedCheckpointError(
-            f"{step_folder} cannot be read: its arrays are damaged ({type(error).__name__})."
-        ) from error
-    for name in layout.names:
-        if _checksum(state[name]) != meta["crc32"].get(name):
-            raise DamagedCheckpointError(
-                f"{step_folder} cannot be read: its arrays are damaged (checksum of `{name}`)."
-            )
+    with ocp.StandardCheckpointer() as checkpointer:
+        state = checkpointer.restore((step_folder / "state").absolute(), target)
     return [state[name] for name in layout.names]
+
+
+def verify(step_folder: Path) -> None:
+    """Compare every file of a step with its manifest.
+
+    Raises:
+        DamagedCheckpointError: naming the file that is missing or differs.
+    """
+    try:
+        manifest = json.loads((step_folder / MANIFEST).read_text(encoding="utf-8"))
+        for name, wanted in manifest.items():
+            if _size_and_checksum(step_folder / name) != wanted:
+                raise ValueError(f"{name} is not what was written")
+    except (OSError, ValueError, AttributeError) as error:
+        raise DamagedCheckpointError(f"{step_folder} cannot be read: it is damaged ({error}).") from error
 
 
 def restore_newest(folder: Path, leaves: list[jax.Array], layout: Layout) -> tuple[list[jax.Array], Path]:
     """Restore the newest step that can be read; each that cannot is named in a warning and set aside."""
     steps = steps_in(folder)
-    for step in reversed(steps):
+    restored = None
+    for step_folder in [folder / str(step) for step in reversed(steps)]:
         try:
-            return restore(folder / str(step), leaves, layout), folder / str(step)
+            verify(step_folder)  # orbax reads the small files of every step, and fails on the first damaged
+            restored = restored or (restore(step_folder, leaves, layout), step_folder)
         except DamagedCheckpointError as error:
-            _set_aside(folder / str(step), error)
-    raise CheckpointError(f"{folder} holds no checkpoint that can be read; it had {', '.join(map(str, steps))}.")
-
-
-def _set_aside_if_damaged(step_folder: Path) -> None:
-    """Keep orbax from a step whose small files are damaged: it reads them all, and fails on the first."""
-    try:
-        read_meta(step_folder)
-        json.loads((step_folder / "metrics" / "metrics").read_text(encoding="utf-8"))
-    except (DamagedCheckpointError, OSError, ValueError) as error:
-        _set_aside(step_folder, error)
+            _set_aside(step_folder, error)
+    if restored is None:
+        raise CheckpointError(f"{folder} holds no checkpoint that can be read; it had {', '.join(map(str, steps))}.")
+    return restored
 
 
 def _set_aside(step_folder: Path, error: Exception) -> None:
@@ -203,10 +215,17 @@ def _set_aside(step_folder: Path, error: Exception) -> None:
     log.warning("%s. It is set aside as %s.", str(error).rstrip("."), aside.name)
 
 
-def _checksum(leaf: jax.Array) -> int:
-    if jax.dtypes.issubdtype(leaf.dtype, jax.dtypes.prng_key):
-        leaf = jax.random.key_data(leaf)
-    return zlib.crc32(np.asarray(leaf).tobytes())
+def _files(step_folder: Path) -> list[Path]:
+    folders = (step_folder / name for name in ("state", "meta", "metrics"))
+    return sorted(path for folder in folders for path in folder.rglob("*") if path.is_file())
+
+
+def _size_and_checksum(path: Path) -> list[int]:
+    checksum, size = 0, 0
+    with path.open("rb") as file:
+        while block := file.read(1 << 24):
+            checksum, size = zlib.crc32(block, checksum), size + len(block)
+    return [size, checksum]
 
 
 def _describe(state: dict[str, Any]) -> dict[str, Any]:

@@ -81,7 +81,10 @@ def cpu() -> str:
 def table(results: dict[str, Any]) -> str:
     """Return the results as Markdown."""
     versions = results["provenance"]["versions"]
-    rows = ["| seed | test accuracy | validation accuracy | firing rate | training | whole command |", "|---|---|---|---|---|---|"]
+    rows = [
+        "| seed | test accuracy | validation accuracy | firing rate | training | whole command |",
+        "|---|---|---|---|---|---|",
+    ]
     for r in results["seeds"]:
         rates = [v for k, v in r["test"].items() if k.startswith("rate_hz/")]
         validation = f"{100 * r['validation']['accuracy']:.1f} %" if "validation" in r else "none"

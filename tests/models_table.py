@@ -11,10 +11,11 @@ from typing import Any
 import brainunit as u
 import jax.numpy as jnp
 import numpy as np
-import references as ref
 from flax import nnx
 
 import spiketrain as st
+
+import references as ref
 
 N, PRE = 5, 7
 MV, MOHM, MS, NA, US = u.mV, u.Mohm, u.ms, u.nA, u.uS

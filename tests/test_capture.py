@@ -5,10 +5,11 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from flax import nnx
-from helpers import active, equal, gradient, record
-from models_table import LayeredNet, rows
 
 import spiketrain as st
+
+from helpers import active, equal, gradient, record
+from models_table import LayeredNet, rows
 
 pytestmark = pytest.mark.usefixtures("dt")
 

@@ -9,10 +9,11 @@ import sys
 import pytest
 import yaml
 
-from runs import command, environment, record, refused, words, write_data
 from spiketrain.cli import train as cli
 from spiketrain.config.check import check
 from spiketrain.errors import ConfigError
+
+from runs import command, environment, record, refused, words, write_data
 
 
 @pytest.fixture(scope="module")

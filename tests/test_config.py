@@ -17,11 +17,12 @@ from hypothesis import strategies as st
 from omegaconf import OmegaConf
 
 import spiketrain
-from runs import environment
 from spiketrain.cli.train import config_folder
 from spiketrain.config import build, registry, schema
 from spiketrain.config.check import check
 from spiketrain.errors import ConfigError
+
+from runs import environment
 
 CONF = config_folder()
 GROUPS = sorted(path.name for path in CONF.iterdir() if path.is_dir())

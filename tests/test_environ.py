@@ -9,10 +9,11 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from flax import nnx
-from helpers import active, by_hand, equal
 
 import spiketrain as st
 from spiketrain import environ
+
+from helpers import active, by_hand, equal
 
 X = np.random.default_rng(0).normal(2.0, 2.0, (60, 2, 4))
 

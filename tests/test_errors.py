@@ -5,9 +5,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from flax import nnx
-from models_table import REAL, N, quantities
 
 import spiketrain as st
+
+from models_table import REAL, N, quantities
 
 pytestmark = pytest.mark.usefixtures("dt")
 
@@ -373,7 +374,9 @@ def test_our_errors_are_of_the_kind_that_python_means():
     assert all(issubclass(e, st.SpiketrainError) for e in (st.UnitError, st.DomainError, st.ShapeError, st.StateError))
 
 
-@pytest.mark.parametrize("model", [st.LIF(3), st.ALIF(3), st.Recurrent(st.LIF(3), weight=0.1)], ids=lambda m: type(m).__name__)
+@pytest.mark.parametrize(
+    "model", [st.LIF(3), st.ALIF(3), st.Recurrent(st.LIF(3), weight=0.1)], ids=lambda m: type(m).__name__
+)
 def test_update_before_init_state_says_what_to_call(model):
     with st.environ.context(dt=1.0 * u.ms), pytest.raises(AttributeError, match=r"init_state\(batch_shape\) before"):
         model.update(jnp.ones(3))

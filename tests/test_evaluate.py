@@ -8,12 +8,13 @@ import sys
 import brainunit as u
 import pytest
 
-from runs import command, compiled_once, record, refused, small, write_data
 from spiketrain import environ
 from spiketrain.cli import evaluate as cli
 from spiketrain.errors import CheckpointError, ConfigError
 from spiketrain.training.checkpoint import _files, _size_and_checksum, steps_in
 from spiketrain.training.run import evaluate, train
+
+from runs import command, compiled_once, record, refused, small, write_data
 
 
 @pytest.fixture(scope="module", autouse=True)

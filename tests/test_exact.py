@@ -6,12 +6,13 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from flax import nnx
-from helpers import equal
 from hypothesis import given
 from hypothesis import strategies as some
 
 import spiketrain as st
 from spiketrain import environ
+
+from helpers import equal
 
 pytestmark = pytest.mark.usefixtures("x64")
 

@@ -6,10 +6,11 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from flax import nnx
-from helpers import active, bare, equal, gradient, record
-from models_table import BARE, PRE, REAL, W_IN, N, W, quantities
 
 import spiketrain as st
+
+from helpers import active, bare, equal, gradient, record
+from models_table import BARE, PRE, REAL, W_IN, N, W, quantities
 
 pytestmark = pytest.mark.usefixtures("x64", "dt")
 

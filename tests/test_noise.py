@@ -6,9 +6,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from flax import nnx
-from helpers import active, by_hand, equal, record
 
 import spiketrain as st
+
+from helpers import active, by_hand, equal, record
 
 pytestmark = pytest.mark.usefixtures("dt")
 

@@ -5,11 +5,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from helpers import active, equal, record
-from models_table import BARE, PRE, REAL, VARIED, W_IN, Driven, N, W, quantities, rows
 
 import spiketrain as st
 from spiketrain import environ, inputs
+
+from helpers import active, equal, record
+from models_table import BARE, PRE, REAL, VARIED, W_IN, Driven, N, W, quantities, rows
 
 pytestmark = pytest.mark.usefixtures("x64", "dt")
 

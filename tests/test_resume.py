@@ -14,12 +14,13 @@ import pytest
 import yaml
 from test_trainer import bits
 
-from runs import command, compiled_once, environment, record, refused, small, words, write_data
 from spiketrain import environ
 from spiketrain.cli import train as cli
 from spiketrain.errors import CheckpointError, ConfigError
 from spiketrain.training.checkpoint import restore, steps_in
 from spiketrain.training.run import make_trainer, train
+
+from runs import command, compiled_once, environment, record, refused, small, words, write_data
 
 
 @pytest.fixture(scope="module", autouse=True)

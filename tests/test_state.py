@@ -9,11 +9,12 @@ import numpy as np
 import optax
 import pytest
 from flax import nnx
-from helpers import active, equal
-from models_table import BY_NAME, N, rows
 
 import spiketrain as st
 from spiketrain.domain import POSITIVE
+
+from helpers import active, equal
+from models_table import BY_NAME, N, rows
 
 pytestmark = pytest.mark.usefixtures("dt")
 

@@ -5,9 +5,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from flax import nnx
-from helpers import active, equal
 
 import spiketrain as st
+
+from helpers import active, equal
 
 pytestmark = pytest.mark.usefixtures("dt")
 

@@ -15,7 +15,6 @@ import pytest
 from flax import nnx
 from tensorboardX.proto.event_pb2 import Event
 
-from runs import arrays, compiled_once, dataset, record, small, write_data
 from spiketrain import environ
 from spiketrain.config.check import check
 from spiketrain.config.schema import LoggerSettings, TrainerSettings
@@ -28,6 +27,8 @@ from spiketrain.training import optimizers, step
 from spiketrain.training.checkpoint import steps_in
 from spiketrain.training.run import make_trainer
 from spiketrain.training.trainer import Trainer
+
+from runs import arrays, compiled_once, dataset, record, small, write_data
 
 QUIET = LoggerSettings(tensorboard=False, pictures=False, progress=False)
 

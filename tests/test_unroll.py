@@ -8,10 +8,11 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from flax import nnx
-from helpers import active, bare, by_hand, equal, gradient, record
-from models_table import NETS, ROWS, rows
 
 import spiketrain as st
+
+from helpers import active, bare, by_hand, equal, gradient, record
+from models_table import NETS, ROWS, rows
 
 pytestmark = pytest.mark.usefixtures("x64", "dt")
 

@@ -1,22 +1,29 @@
 """Initialisers with units: frozen callables `f(key, shape, dtype)`, as flax's own are.
 
-`jax.nn.initializers` and `flax.nnx.initializers` fit wherever one of these does.
+`jax.nn.initializers` and `flax.nnx.initializers` fit wherever one of these does; `Scaled` gives them a unit.
 """
 
+import math
+from collections.abc import Callable
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 
-from spiketrain.errors import DomainError, UnitError
-from spiketrain.units import Constant, same_dimension, show, unit_of, with_unit
+from spiketrain.errors import DomainError, ShapeError, UnitError
+from spiketrain.units import Constant, magnitude, same_dimension, show, unit_of, with_unit
 
 
-def _pair(owner: str, names: tuple[str, str], a: Any, b: Any) -> tuple[float, float, Any]:
-    if not same_dimension(unit_of(a), unit_of(b)):
-        raise UnitError(f"{owner}({names[0]}=..., {names[1]}=...) must share a unit, got {show(a)} and {show(b)}.")
-    first, second = Constant.of(a), Constant.of(b)
-    scaled = second.value if second.unit == first.unit else second.value.in_unit(first.unit)
-    return first.magnitude, Constant.of(scaled).magnitude, first.unit
+def _common(owner: str, **arguments: Any) -> tuple[Any, ...]:
+    """Return the magnitudes of all arguments in the unit of the first, and that unit."""
+    first = Constant.of(next(iter(arguments.values())))
+    if not all(same_dimension(unit_of(value), first.unit) for value in arguments.values()):
+        names = ", ".join(f"{name}=..." for name in arguments)
+        *most, last = (show(value) for value in arguments.values())
+        raise UnitError(f"{owner}({names}) must share a unit, got {', '.join(most)} and {last}.")
+    constants = [Constant.of(value) for value in arguments.values()]
+    converted = [c if c.unit == first.unit else Constant.of(c.value.in_unit(first.unit)) for c in constants]
+    return *(c.magnitude for c in converted), first.unit
 
 
 class _Hashable:
@@ -38,7 +45,7 @@ class Uniform(_Hashable):
     """Draw from the uniform distribution on `[low, high)`."""
 
     def __init__(self, low: Any, high: Any):
-        self.low, self.high, self.unit = self._key = _pair("Uniform", ("low", "high"), low, high)
+        self.low, self.high, self.unit = self._key = _common("Uniform", low=low, high=high)
         if not self.low < self.high:
             raise DomainError(f"Uniform(low, high) needs low < high, got {show(low)} and {show(high)}.")
 
@@ -51,13 +58,59 @@ class Normal(_Hashable):
     """Draw from the normal distribution."""
 
     def __init__(self, mean: Any, std: Any):
-        self.mean, self.std, self.unit = self._key = _pair("Normal", ("mean", "std"), mean, std)
+        self.mean, self.std, self.unit = self._key = _common("Normal", mean=mean, std=std)
         if self.std < 0:
             raise DomainError(f"Normal(std=...) must not be negative, got {show(std)}.")
 
     def __call__(self, key: jax.Array, shape: tuple[int, ...], dtype: Any = float) -> Any:
         """Draw an array."""
         return with_unit(self.mean + self.std * jax.random.normal(key, shape, dtype), self.unit)
+
+
+class TruncatedNormal(_Hashable):
+    """Draw from the normal distribution of `mean` and `std`, given that the value lies in `[low, high]`.
+
+    The mean and the standard deviation of what is drawn differ from `mean` and `std`, the more the tighter the bounds.
+    """
+
+    def __init__(self, mean: Any, std: Any, *, low: Any, high: Any):
+        self._key = _common("TruncatedNormal", mean=mean, std=std, low=low, high=high)
+        self.mean, self.std, self.low, self.high, self.unit = self._key
+        if not self.std > 0:
+            raise DomainError(f"TruncatedNormal(std=...) must be positive, got {show(std)}.")
+        if not self.low < self.high:
+            raise DomainError(f"TruncatedNormal(low=..., high=...) needs low < high, got {show(low)} and {show(high)}.")
+        if not (self.low < self.mean + 4 * self.std and self.high > self.mean - 4 * self.std):
+            raise DomainError(
+                f"TruncatedNormal(low=..., high=...) must come within four standard deviations of the mean, "
+                f"got {show(low)} to {show(high)} around {show(mean)} with std {show(std)}."
+            )
+
+    def __call__(self, key: jax.Array, shape: tuple[int, ...], dtype: Any = float) -> Any:
+        """Draw an array."""
+        bounds = (self.low - self.mean) / self.std, (self.high - self.mean) / self.std
+        drawn = self.mean + self.std * jax.random.truncated_normal(key, *bounds, shape, dtype)
+        return with_unit(jnp.clip(drawn, self.low, self.high), self.unit)
+
+
+class LogNormal(_Hashable):
+    r"""Draw from the log-normal distribution whose own mean and standard deviation are `mean` and `std`.
+
+    $w = e^{\mu + \sigma z}$ with $\sigma^2 = \ln(1 + std^2 / mean^2)$ and $\mu = \ln mean - \sigma^2 / 2$.
+    """
+
+    def __init__(self, mean: Any, std: Any):
+        self.mean, self.std, self.unit = self._key = _common("LogNormal", mean=mean, std=std)
+        if not self.mean > 0:
+            raise DomainError(f"LogNormal(mean=...) must be positive, got {show(mean)}.")
+        if self.std < 0:
+            raise DomainError(f"LogNormal(std=...) must not be negative, got {show(std)}.")
+
+    def __call__(self, key: jax.Array, shape: tuple[int, ...], dtype: Any = float) -> Any:
+        """Draw an array."""
+        variance = math.log1p((self.std / self.mean) ** 2)
+        log = math.log(self.mean) - variance / 2 + math.sqrt(variance) * jax.random.normal(key, shape, dtype)
+        return with_unit(jnp.exp(log), self.unit)
 
 
 class Sparse(_Hashable):
@@ -72,3 +125,49 @@ class Sparse(_Hashable):
     def __call__(self, key: jax.Array, shape: tuple[int, ...], dtype: Any = float) -> Any:
         """Draw a matrix of zeros and `weight`."""
         return with_unit(self.weight * jax.random.bernoulli(key, self.prob, shape).astype(dtype), self.unit)
+
+
+class Scaled(_Hashable):
+    """Multiply what a unitless initialiser draws by `scale`: `Scaled(nnx.initializers.orthogonal(), 0.5 * u.nS)`.
+
+    Two are equal if they hold the same function: `orthogonal()` makes a new one each time it is called.
+    """
+
+    def __init__(self, initializer: Callable[..., Any], scale: Any):
+        constant = Constant.of(scale)
+        self.initializer, self.scale, self.unit = self._key = (initializer, constant.magnitude, constant.unit)
+
+    def __call__(self, key: jax.Array, shape: tuple[int, ...], dtype: Any = float) -> Any:
+        """Draw an array."""
+        drawn = self.initializer(key, shape, dtype)
+        if unit_of(drawn) != unit_of(1.0):
+            raise UnitError(f"Scaled(initializer=...) must draw bare numbers, got {show(drawn)}.")
+        return with_unit(self.scale * drawn, self.unit)
+
+
+class Dale(_Hashable):
+    """Give each presynaptic neuron one sign: `Dale(Sparse(0.1, 0.5 * u.nS), excitatory=0.8, inhibition=4.0)`.
+
+    Of the rows of a matrix `(pre, post)` the first `excitatory` share is positive, the rest is negative and
+    `inhibition` times as strong; magnitudes are those that `initializer` draws. Training may change a sign.
+
+    Raises:
+        ShapeError: what is drawn is no matrix.
+    """
+
+    def __init__(self, initializer: Callable[..., Any], *, excitatory: float = 0.8, inhibition: float = 1.0):
+        if not 0 <= excitatory <= 1:
+            raise DomainError(f"Dale(excitatory=...) must lie in [0, 1], got {show(excitatory)}.")
+        if not inhibition >= 0:
+            raise DomainError(f"Dale(inhibition=...) must not be negative, got {show(inhibition)}.")
+        self._key = (initializer, float(excitatory), float(inhibition))
+        self.initializer, self.excitatory, self.inhibition = self._key
+
+    def __call__(self, key: jax.Array, shape: tuple[int, ...], dtype: Any = float) -> Any:
+        """Draw a matrix."""
+        if len(shape) != 2:
+            raise ShapeError(f"Dale draws a matrix (pre, post), got shape {shape}.")
+        drawn = self.initializer(key, shape, dtype)
+        first = jnp.arange(shape[0])[:, None] < round(self.excitatory * shape[0])
+        size = jnp.abs(magnitude(drawn))
+        return with_unit(jnp.where(first, size, -self.inhibition * size), unit_of(drawn))

@@ -42,17 +42,47 @@ class Conductance:
 
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True)
+class Blocked:
+    r"""A conductance that magnesium blocks: the current $g (E - V) / (1 + m \, e^{\alpha (V_{offset} - V)})$."""
+
+    g: Any
+    E: Constant = field(metadata={"static": True})
+    m: float = field(metadata={"static": True})
+    alpha: Constant = field(metadata={"static": True})
+    V_offset: Constant = field(metadata={"static": True})
+
+    def at(self, V: Any) -> Any:
+        """Return the current into a neuron at potential `V`."""
+        blocked = self.m * u.math.exp(self.alpha.value * (self.V_offset.value - V))
+        return self.g * (self.E.value - V) / (1 + blocked)
+
+
+@jax.tree_util.register_dataclass
+@dataclass(frozen=True)
+class Coupling:
+    r"""A conductance `g` towards potentials that change from step to step: the current $gE - g V$."""
+
+    g: Any
+    gE: Any
+
+    def at(self, V: Any) -> Any:
+        """Return the current into a neuron at potential `V`."""
+        return self.gE - self.g * V
+
+
+@jax.tree_util.register_dataclass
+@dataclass(frozen=True)
 class Jump:
     """A step in the membrane potential, added after integration."""
 
     dV: Any
 
 
-Input = Current | Conductance | Jump
+Input = Current | Conductance | Blocked | Coupling | Jump
 
 
 def _as_input(x: Any) -> Input:
-    return x if isinstance(x, Current | Conductance | Jump) else Current(x)
+    return x if isinstance(x, Input) else Current(x)
 
 
 def _check(owner: str, x: Any, V: Any, unit: Any, what: str) -> None:
@@ -86,8 +116,11 @@ def currents(inputs: tuple[Any, ...], *, at: Any, per: Any, owner: str) -> tuple
     V, unit = at, unit_of(at) / unit_of(per)
     flowing = [x for x in map(_as_input, inputs) if not isinstance(x, Jump)]
     for x in flowing:
-        if isinstance(x, Conductance):
+        if isinstance(x, Conductance | Blocked | Coupling):
             _check(owner, x.g, V, unit / unit_of(V), "a conductance")
+        if isinstance(x, Coupling):
+            _check(owner, x.gE, V, unit, "a current")
+        elif isinstance(x, Conductance | Blocked):
             if not same_dimension(unit_of(x.E.value), unit_of(V)):
                 raise UnitError(f"{owner} expects a reversal potential E in `{unit_of(V)}`, got {show(x.E.value)}.")
         else:
@@ -96,12 +129,17 @@ def currents(inputs: tuple[Any, ...], *, at: Any, per: Any, owner: str) -> tuple
     def total(V):
         return sum((x.at(V) for x in flowing), with_unit(0.0, unit))
 
-    if all(isinstance(x, Current) for x in flowing):
+    if not depend_on_V(inputs):
         return total(V), with_unit(0.0, unit / unit_of(V))
     one = with_unit(jnp.ones_like(V.mantissa if isinstance(V, u.Quantity) else V), unit_of(V))
     I, slope = jax.jvp(total, (V,), (one,))
     G = -slope / with_unit(1.0, unit_of(V))
     return I + G * V, G
+
+
+def depend_on_V(inputs: tuple[Any, ...]) -> bool:
+    """Whether the current of any input depends on the membrane potential."""
+    return not all(isinstance(_as_input(x), Current | Jump) for x in inputs)
 
 
 def jumps(inputs: tuple[Any, ...], *, at: Any, owner: str) -> Any:

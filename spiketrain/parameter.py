@@ -7,6 +7,7 @@ argument in its error, and makes `self.tau` a number or `Quantity`, whether it i
 from dataclasses import dataclass
 from typing import Any
 
+import brainunit as u
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -15,7 +16,7 @@ from flax import nnx
 from spiketrain.domain import REAL, Domain
 from spiketrain.errors import DomainError, ShapeError, StateError, UnitError
 from spiketrain.state import LongTermState, ParamState, State
-from spiketrain.units import Constant, expect_unit, has_unit, magnitude, show, unit_of, with_unit
+from spiketrain.units import Constant, expect_unit, has_unit, magnitude, same_dimension, show, unit_of, with_unit
 
 
 @dataclass(frozen=True)
@@ -102,9 +103,10 @@ class Component(nnx.Module):
         super().__setattr__(name, value)
 
     def check_units(self, *names: str) -> None:
-        """Refuse a model of which some arguments carry units and others do not."""
+        """Refuse a model of which some arguments carry units and others do not; a time may, in a bare model."""
         values = {name: value for name in names if (value := getattr(self, name)) is not None and not callable(value)}
-        with_units = [name for name, value in values.items() if has_unit(value)]
+        is_time = {name: same_dimension(getattr(type(self), name).unit, u.ms) for name in values}
+        with_units = [name for name, value in values.items() if has_unit(value) and not is_time[name]]
         if not with_units:
             return
         for name, value in values.items():

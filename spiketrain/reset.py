@@ -36,11 +36,11 @@ class SoftReset(Reset):
 
 @dataclass(frozen=True)
 class HardReset(Reset):
-    r"""Replace: $V \leftarrow V + s \, (V_{reset} - V)$."""
+    r"""Replace: $V \leftarrow (1 - s) \, V + s \, V_{reset}$, exactly the reset potential wherever V had got to."""
 
     def apply(self, V: Any, spikes: jax.Array, V_th: Any, V_reset: Any) -> Any:
         """Put V to the reset potential where there was a spike."""
-        return V + spikes * (V_reset - V)
+        return (1 - spikes) * V + spikes * V_reset
 
 
 @dataclass(frozen=True)

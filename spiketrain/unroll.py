@@ -85,8 +85,20 @@ def _run(graphdef, batch_shape, record, length, params, rest, inputs):
         trains = {"/".join(map(str, path)): s.value for path, s in nnx.to_flat_state(short_after)} if record else {}
         return (short_after, other_after), (y, trains)
 
-    (short, other), (ys, trains) = jax.lax.scan(step, (short, other), inputs, length)
-    leaves = _raw(other)
+    def is_carried(path, _):
+        return "/".join(map(str, path)) in changed
+
+    if _raw(other):  # one abstract step tells what must be carried; the rest, such as connectivity, is a constant
+        jax.eval_shape(step, (short, other), jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape[1:], x.dtype), inputs))
+    carried, constant = nnx.split_state(other, is_carried, ...)
+
+    def loop(carry, x):
+        short, carried = carry
+        (short, other), out = step((short, nnx.merge_state(carried, constant)), x)
+        return (short, nnx.split_state(other, is_carried, ...)[0]), out
+
+    (short, carried), (ys, trains) = jax.lax.scan(loop, (short, carried), inputs, length)
+    leaves = _raw(carried)
     return ys, trains, short, {path: leaves[path] for path in sorted(changed)}
 
 

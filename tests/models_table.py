@@ -15,7 +15,9 @@ from flax import nnx
 
 import spiketrain as st
 
+import neuron_references as refn
 import references as ref
+import synapse_references as refs
 
 N, PRE = 5, 7
 MV, MOHM, MS, NA, US = u.mV, u.Mohm, u.ms, u.nA, u.uS
@@ -32,6 +34,9 @@ class Row:
         feed: turn those arrays into the arguments of the model.
         reference: `reference(*arrays, dt=...)` returns the output as `out` and the trains of States by their path.
         out: the unit of the output, where it has one.
+        dt: the step of the comparison with the reference, in ms.
+        steps: its length.
+        rtol: its tolerance; wider where the upstroke of a spike amplifies rounding.
     """
 
     name: str
@@ -40,11 +45,17 @@ class Row:
     reference: Callable[..., dict[str, np.ndarray]]
     feed: Callable[..., tuple[Any, ...]] = lambda *arrays: tuple(map(jnp.asarray, arrays))
     out: Any = u.UNITLESS
+    dt: float = 0.7
+    steps: int = 1000
+    rtol: float = 1e-10
 
     @property
     def spiking(self) -> bool:
         """Whether the output is spikes."""
-        return self.name.startswith(("LIF", "ALIF", "Recurrent", "EI")) or self.name.endswith(("LIF", "ALIF"))
+        integrating = ("LIF", "ALIF", "IF", "ExpIF", "AdExIF", "QuaIF", "AdQuaIF", "Izhikevich", "Gif")
+        return self.name.startswith((*integrating, "HH", "WangBuzsakiHH", "Recurrent", "EI")) or self.name.endswith(
+            "LIF"
+        )
 
     def inputs(self, T, *, batch=(), seed=0):
         """Draw the model's inputs."""
@@ -244,6 +255,140 @@ def neurons():
     )
 
 
+NONLINEAR = dict(R=100.0, tau=9.0, V_th=-30.0, V_reset=-68.0, V_rest=-65.0)
+EXPONENTIAL = dict(V_T=-59.9, delta_T=3.48)
+QUADRATIC = dict(V_c=-50.0, c=0.07)
+ADAPTATION = dict(a=2e-3, b=0.04, tau_w=60.0)
+RS = dict(a=0.02, b=0.2, c=-65.0, d=8.0, V_th=30.0, V_rest=-70.0)
+GIF = dict(
+    R=40.0,
+    tau=14.0,
+    V_rest=-70.0,
+    V_reset=-68.0,
+    V_th_inf=-50.0,
+    V_th_reset=-47.0,
+    a=0.01,
+    b=0.02,
+    k1=0.2,
+    k2=0.02,
+    R1=0.1,
+    R2=0.9,
+    A1=0.2,
+    A2=-0.3,
+)
+
+
+def more_neurons():
+    """Refractory periods, the nonlinear integrate-and-fire neurons, and those with channels."""
+
+    def reference(run, **parameters):
+        def call(*arrays, dt):
+            trains = run(arrays if len(arrays) > 1 else arrays[0], dt=dt, **parameters)
+            return {"out": trains["spikes"], **trains}
+
+        return call
+
+    def row(name, make, draw, expected, unit=None, **options):
+        feed = dict(feed=lambda I: (jnp.asarray(I) * unit,)) if unit is not None else {}
+        return Row(name, make, draw, expected, **{"steps": 2000, **feed, **options})
+
+    yield row("IF", lambda: st.IF(N, **BARE), current(1.0, 3.0), reference(refn.integrate_and_fire, leak=0.0, **BARE))
+    tau_ref = np.array([1.0, 2.0, 3.0, 5.0, 7.0])
+    for how, reset in RESETS.items():
+        yield row(
+            f"LIF-{how}-refractory",
+            lambda reset=reset: st.LIF(N, reset=reset, tau_ref=tau_ref, **BARE),
+            current(1.5, 3.0),
+            reference(refn.integrate_and_fire, reset=how, tau_ref=tau_ref, **BARE),
+        )
+    yield row(
+        "ALIF-refractory-units",
+        lambda: st.ALIF(N, tau_ref=3.0 * u.ms, **quantities(dict(REAL, beta=3.0, tau_a=60.0))),
+        current(0.8, 0.8),
+        reference(refn.adaptive_threshold, tau_ref=3.0, beta=3.0, tau_a=60.0, **REAL),
+        u.nA,
+    )
+    exponential, quadratic = refn.exponential(V_rest=-65.0, **EXPONENTIAL), refn.quadratic(V_rest=-65.0, **QUADRATIC)
+    yield row(
+        "ExpIF-conductances",
+        lambda: st.ExpIF(N, **quantities(NONLINEAR)),
+        everything,
+        lambda exc, inh, I, dV, *, dt: reference(refn.nonlinear, curve=exponential, g=(0.0, -80.0), **NONLINEAR)(
+            I * 1e-3, exc * 1e-3, inh * 1e-3, dV, dt=dt
+        ),
+        feed=feed_everything,
+        rtol=1e-8,
+    )
+    yield row(
+        "AdExIF-refractory",
+        lambda: st.AdExIF(
+            N,
+            V_T=-59.9 * u.mV,
+            delta_T=3.48 * u.mV,
+            a=2.0 * u.nS,
+            b=40.0 * u.pA,
+            tau_w=60.0 * u.ms,
+            tau_ref=4.0 * u.ms,
+            **quantities(NONLINEAR),
+        ),
+        current(0.3, 0.3),
+        reference(refn.nonlinear, curve=exponential, tau_ref=4.0, **ADAPTATION, **NONLINEAR),
+        u.nA,
+        rtol=1e-8,
+    )
+    yield row(
+        "QuaIF",
+        lambda: st.QuaIF(N, **quantities(NONLINEAR)),
+        current(0.3, 0.3),
+        reference(refn.nonlinear, curve=quadratic, **NONLINEAR),
+        u.nA,
+        rtol=1e-8,
+    )
+    yield row(
+        "AdQuaIF",
+        lambda: st.AdQuaIF(N, **quantities(NONLINEAR), a=2.0 * u.nS, b=40.0 * u.pA, tau_w=60.0 * u.ms),
+        current(0.5, 0.5),
+        reference(refn.nonlinear, curve=quadratic, **ADAPTATION, **NONLINEAR),
+        u.nA,
+        rtol=1e-8,
+    )
+    yield row(
+        "Izhikevich",
+        lambda: st.Izhikevich(N),
+        current(12.0, 15.0),
+        reference(refn.izhikevich, **RS),
+        u.nA,
+        rtol=1e-8,
+    )
+    units = dict(R=MOHM, tau=MS, a=1 / MS, b=1 / MS, k1=1 / MS, k2=1 / MS, R1=1.0, R2=1.0, A1=NA, A2=NA)
+    yield row(
+        "Gif",
+        lambda: st.Gif(N, **{name: value * units.get(name, MV) for name, value in GIF.items()}),
+        current(0.8, 0.8),
+        reference(refn.gif, **GIF),
+        u.nA,
+    )
+    per_area = u.uA / u.cm**2
+    yield row(
+        "HH",
+        lambda: st.HH(N),
+        current(12.0, 15.0),
+        reference(refn.channels, **refn.HH),
+        per_area,
+        dt=0.1,
+        rtol=1e-8,
+    )
+    yield row(
+        "WangBuzsakiHH",
+        lambda: st.WangBuzsakiHH(N, V_th=-20.0 * u.mV),
+        current(8.0, 8.0),
+        reference(refn.channels, V_th=-20.0, **refn.WB),
+        per_area,
+        dt=0.1,
+        rtol=1e-8,
+    )
+
+
 def synapses():
     """Every synapse, with and without units."""
     tau = np.array([1.0, 3.0, 5.0, 20.0, 100.0])
@@ -262,6 +407,173 @@ def synapses():
             feed=lambda x: (jnp.asarray(x) * u.uS,),
             out=u.nS,
         )
+
+
+def more_synapses():
+    """The dual exponential, short-term plasticity and receptor kinetics."""
+    rise, fall = np.array([0.5, 1.0, 2.0, 5.0, 4.0]), np.array([2.0, 10.0, 2.0, 5.0, 60.0])  # two are equal
+    yield Row(
+        "DualExpon",
+        lambda: st.DualExpon(N, tau_rise=rise, tau_decay=fall),
+        arrivals,
+        lambda x, *, dt: {"out": refs.dual_expon(x, tau_rise=rise, tau_decay=fall, dt=dt)},
+    )
+    yield Row(
+        "DualExpon-amplitude-units",
+        lambda: st.DualExpon(N, tau_rise=1.3 * u.ms, tau_decay=9.0 * u.ms, A=1.7, unit=u.nS),
+        arrivals,
+        lambda x, *, dt: {"out": refs.dual_expon(x, tau_rise=1.3, tau_decay=9.0, A=1.7, dt=dt)},
+        feed=lambda x: (jnp.asarray(x) * u.nS,),
+        out=u.nS,
+    )
+    yield Row(
+        "STP",
+        lambda: st.STP(PRE, U=0.2, tau_f=300.0 * u.ms, tau_d=120.0),
+        spikes,
+        lambda s, *, dt: {"out": refs.stp(s, U=0.2, tau_f=300.0, tau_d=120.0, dt=dt)},
+    )
+    per_ms, per_ms_mM = u.ms**-1, u.ms**-1 * u.mM**-1
+    for name, kind, rates in (
+        ("AMPA", st.AMPA, dict(alpha=0.98, beta=0.18, T=0.5, T_dur=0.5)),
+        ("GABAa", st.GABAa, dict(alpha=0.53, beta=0.18, T=1.0, T_dur=1.0)),
+        ("AMPA-long-pulse-units", st.AMPA, dict(alpha=0.4, beta=0.05, T=1.5, T_dur=3.2)),
+    ):
+        given = dict(alpha=per_ms_mM, beta=per_ms, T=u.mM, T_dur=u.ms) if "units" in name else {}
+        arguments = {n: rates[n] * unit for n, unit in given.items()}
+        yield Row(
+            name,
+            lambda kind=kind, arguments=arguments: kind(PRE, **arguments),
+            spikes,
+            lambda s, *, dt, rates=rates: {"out": refs.ampa(s, dt=dt, **rates)},
+        )
+    rates = dict(alpha1=2.0, beta1=0.01, alpha2=1.0, beta2=0.5, T=1.0, T_dur=0.5)
+
+    def nmda(s, *, dt):
+        g, x = refs.bio_nmda(s, dt=dt, **rates)
+        return {"out": g, "x": x}
+
+    yield Row("BioNMDA", lambda: st.BioNMDA(PRE), spikes, nmda)
+
+
+class TwoPathways(st.Dynamics):
+    """A neuron behind one synapse that two populations share."""
+
+    def __init__(self, neuron, projection):
+        self.neuron, self.projection, self.in_size = neuron, projection, projection.in_size
+
+    def update(self, a, b):
+        return self.neuron.update(self.projection.update(a, b))
+
+
+class Coupled(st.Dynamics):
+    """Neurons that gap junctions couple."""
+
+    def __init__(self, neuron, gap):
+        self.neuron, self.gap, self.in_size = neuron, gap, neuron.in_size
+
+    def update(self, current):
+        return self.neuron.update(current, self.gap(self.neuron.V_after_reset))
+
+
+def matrix(comm):
+    """Return the weights of a sparse comm as a matrix of plain numbers."""
+    dense = np.zeros((*comm.in_size, *comm.out_size))
+    pre, post = comm.pairs()
+    np.add.at(dense, (pre, post), np.broadcast_to(np.asarray(comm.weight.get_raw_value()), post.shape))
+    return dense
+
+
+def more_projections():
+    """Sparse, shared, saturating, blocked and electrical."""
+
+    def sparse():
+        return st.FixedProb(PRE, N, 0.4, 60.0 * u.nS, seed=2)
+
+    def sparse_chain(x, *, dt):
+        g = ref.expon(x @ (matrix(sparse()) * 1e-3), tau=5.0, dt=dt)
+        trains = ref.neuron(conductances=[(g, 0.0)], dt=dt, **REAL)
+        return {"out": trains["spikes"], "projections/0/syn/g": g * 1e3, **below("neuron", trains)}
+
+    yield Row(
+        "FixedProb-Expon-COBA-LIF",
+        lambda: Driven(
+            st.LIF(N, **quantities(REAL)),
+            st.AlignPostProj(sparse(), st.Expon(N, tau=5.0 * u.ms), st.COBA(E=0.0 * u.mV)),
+        ),
+        spikes,
+        sparse_chain,
+    )
+
+    def shared(a, b, *, dt):
+        g = ref.expon(a @ (W_IN * 0.04) + b @ (matrix(sparse()) * 1e-3), tau=5.0, dt=dt)
+        trains = ref.neuron(conductances=[(g, 0.0)], dt=dt, **REAL)
+        return {"out": trains["spikes"], "projection/syn/g": g * 1e3, **below("neuron", trains)}
+
+    yield Row(
+        "Sum-Expon-COBA-LIF",
+        lambda: TwoPathways(
+            st.LIF(N, **quantities(REAL)),
+            st.AlignPostProj(
+                st.Sum(st.Dense(PRE, N, weight=40.0 * W_IN * u.nS), sparse()),
+                st.Expon(N, tau=5.0 * u.ms),
+                st.COBA(E=0.0 * u.mV),
+            ),
+        ),
+        lambda rng, shape: (*spikes(rng, shape), *spikes(rng, shape)),
+        shared,
+    )
+
+    def saturating(s, *, dt):
+        g = refs.ampa(s, alpha=0.98, beta=0.18, T=0.5, T_dur=0.5, dt=dt) @ (W_IN * 0.3)
+        trains = ref.neuron(conductances=[(g, 0.0)], dt=dt, **REAL)
+        return {"out": trains["spikes"], **below("neuron", trains)}
+
+    yield Row(
+        "AMPA-COBA-LIF",
+        lambda: Driven(
+            st.LIF(N, **quantities(REAL)),
+            st.AlignPreProj(st.AMPA(PRE), st.Dense(PRE, N, weight=0.3 * W_IN * u.uS), st.COBA(E=0.0 * u.mV)),
+        ),
+        spikes,
+        saturating,
+    )
+    passive, rates = without(REAL, "V_th", "V_reset"), dict(alpha1=2.0, beta1=0.01, alpha2=1.0, beta2=0.5, T=1.0)
+
+    def blocked(s, *, dt):
+        g, _ = refs.bio_nmda(s, T_dur=0.5, dt=dt, **rates)
+        V = refs.blocked_membrane(g @ (W_IN * 0.01), E=2.0, V_offset=-3.0, dt=dt, **passive)
+        return {"out": V, "neuron/V": V}
+
+    yield Row(
+        "BioNMDA-MgBlock-LeakyIntegrator",
+        lambda: Driven(
+            st.LeakyIntegrator(N, **quantities(passive)),
+            st.AlignPreProj(
+                st.BioNMDA(PRE),
+                st.Dense(PRE, N, weight=10.0 * W_IN * u.nS),
+                st.MgBlock(E=2.0 * u.mV, V_offset=-3.0 * u.mV),
+            ),
+        ),
+        spikes,
+        blocked,
+        out=u.mV,
+    )
+    conductances = np.abs(W) + np.abs(W).T
+
+    def coupled(I, *, dt):
+        trains = refs.coupled(I, 0.03 * conductances, dt=dt, **REAL)
+        return {"out": trains["spikes"], **below("neuron", trains)}
+
+    yield Row(
+        "GapJunction-LIF",
+        lambda: Coupled(
+            st.LIF(N, reset=st.HardReset(), **quantities(REAL)),
+            st.GapJunction(st.Dense(N, N, weight=30.0 * conductances * u.nS)),
+        ),
+        current(0.9, 0.8),
+        coupled,
+        feed=lambda I: (jnp.asarray(I) * u.nA,),
+    )
 
 
 def chains():
@@ -403,7 +715,7 @@ def circuits():
     )
 
 
-ROWS = [*neurons(), *synapses(), *chains(), *circuits()]
+ROWS = [*neurons(), *more_neurons(), *synapses(), *more_synapses(), *chains(), *more_projections(), *circuits()]
 
 
 class LayeredNet(nnx.Module):

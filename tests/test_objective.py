@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from spiketrain import environ, metrics
 from spiketrain.config import schema
-from spiketrain.encoders import Direct
+from spiketrain.encoders.direct import Direct
 from spiketrain.errors import ConfigError, DomainError
 from spiketrain.losses import CrossEntropy
 from spiketrain.readouts import READOUTS

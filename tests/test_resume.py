@@ -282,7 +282,6 @@ MOMENTS = {
     "while it compiles": exists("metrics.jsonl"),
     "while it saves": lambda folder: any((folder / "checkpoints").glob("*tmp*")),
     "while it trains": lambda folder: exists("metrics.jsonl")(folder) and len(record(folder)) > 3,
-    "late": lambda folder: any(step >= 6 for step in steps_in(folder / "checkpoints")),
 }
 
 

@@ -19,7 +19,7 @@ from spiketrain import environ
 from spiketrain.config.check import check
 from spiketrain.config.schema import LoggerSettings, TrainerSettings
 from spiketrain.data.dataset import Dataset, Split
-from spiketrain.encoders import Direct
+from spiketrain.encoders.direct import Direct
 from spiketrain.errors import CheckpointError, DataError, TrainingError
 from spiketrain.losses import CrossEntropy
 from spiketrain.models.spiking_net import SpikingNet
@@ -80,10 +80,10 @@ def trained(*args, **kwargs):
 
 
 def test_a_run_is_a_function_of_its_seed():
-    (one, first), (same, second), (other, _) = (trained(seed=seed) for seed in (3, 3, 4))
+    (one, first), (same, second) = (trained(seed=3) for _ in range(2))
     assert bits(one.leaves) == bits(same.leaves)
     assert {k: v for k, v in first.items() if k != "seconds"} == {k: v for k, v in second.items() if k != "seconds"}
-    assert bits(one.leaves) != bits(other.leaves)
+    assert bits(trainer(seed=3).leaves) != bits(trainer(seed=4).leaves)
 
 
 def test_an_epoch_takes_every_trial_at_most_once_in_an_order_of_seed_and_epoch():
@@ -227,11 +227,10 @@ def test_training_in_pieces_equals_training_at_once_and_truncating_does_not():
     """Under plain gradient descent with rate one a step is the gradient itself."""
     given = {"optimizer": optax.sgd(1.0), "dropout": 0.0}
     whole, sums = one_step(trainer(**given))
-    for piece in (3, 100):
-        gradient, of_piece = one_step(trainer(**given, piece_steps=piece))
-        np.testing.assert_allclose(of_piece["loss"][0], sums["loss"][0], rtol=1e-6)
-        for a, b in zip(gradient, whole, strict=True):
-            np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-6)
+    gradient, of_pieces = one_step(trainer(**given, piece_steps=3))
+    np.testing.assert_allclose(of_pieces["loss"][0], sums["loss"][0], rtol=1e-6)
+    for a, b in zip(gradient, whole, strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-6)
     cut, of_cut = one_step(trainer(**given, piece_steps=3, truncate=True))
     np.testing.assert_allclose(of_cut["loss"][0], sums["loss"][0], rtol=1e-6)
     assert any(np.abs(a - b).max() > 1e-4 for a, b in zip(cut, whole, strict=True))
@@ -296,7 +295,8 @@ def test_a_batch_larger_than_the_data_is_refused_before_compilation():
 
 def test_overfitting_one_batch_learns_it(data):
     config = small(data, trainer__overfit_batch=True, trainer__validation_fraction=0.0, trainer__epochs=60)
-    config = check(config | {"encoder": "direct", "optimizer": {"name": "adamw", "learning_rate": 0.03}})
+    noisy = {"name": "direct", "noise": 100.0}  # overfitting sees what evaluation sees
+    config = check(config | {"encoder": noisy, "optimizer": {"name": "adamw", "learning_rate": 0.03}})
     config["model"]["dropout"] = 0.0
     t = make_trainer(config, None)
     assert t.steps_per_epoch == 1

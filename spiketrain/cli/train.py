@@ -82,7 +82,7 @@ def _composed(words: list[str], arguments: argparse.Namespace, plugins: list[str
     with _hydra_errors(), initialize_config_dir(version_base="1.3", config_dir=str(conf), job_name="train"):
         composed = compose(arguments.config_name or "train", words, return_hydra_config=True)
         HydraConfig.instance().set_config(composed)
-        own = OmegaConf.masked_copy(composed, [key for key in composed if key != "hydra"])
+        own = OmegaConf.masked_copy(composed, [str(key) for key in composed if key != "hydra"])
         config = OmegaConf.to_container(own, resolve=True, throw_on_missing=True)
         folder = Path(composed.hydra.run.dir)
     return _checked(config, plugins), folder
@@ -218,7 +218,7 @@ def _jobs(words: list[str]) -> list[list[str]]:
     with _hydra_errors():
         for override in OverridesParser.create().parse_overrides(words):
             if not override.is_sweep_override():
-                plain.append(override.input_line)
+                plain.append(str(override.input_line))
             elif override.is_discrete_sweep():
                 key = override.get_key_element()
                 swept.append([f"{key}={value}" for value in override.sweep_string_iterator()])

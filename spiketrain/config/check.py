@@ -165,7 +165,9 @@ def _of_another(key: Any, name: str, where: str) -> str:
     kind = where.rpartition(".")[2]
     others = registry.names_with_field(kind, key) if kind in registry.KINDS else []
     group = where if kind == where else f"{kind}@{where}"
-    return f" It belongs to {', '.join(others)}; write `{group}={name}` to replace all of it." if others else ""
+    if not others:
+        return ""
+    return f" It belongs to {', '.join(others)}: write `{group}={name}` to replace all settings, or `~{where}.{key}`."
 
 
 def _sense(config: dict[str, Any]) -> None:

@@ -52,10 +52,28 @@ _ENTRIES: dict[str, dict[str, Entry]] = {
         "alif": Entry(schema.ALIF, "spiketrain.neurons.alif:ALIF"),
     },
     "surrogate": {
-        "atan": Entry(schema.ATan, "spiketrain.surrogate:ATan"),
-        "sigmoid": Entry(schema.Sigmoid, "spiketrain.surrogate:Sigmoid"),
-        "superspike": Entry(schema.SuperSpike, "spiketrain.surrogate:SuperSpike"),
-        "triangle": Entry(schema.Triangle, "spiketrain.surrogate:Triangle"),
+        "atan": Entry(schema.ATan, "spiketrain.surrogates.sigmoidal:ATan"),
+        "erf": Entry(schema.ERF, "spiketrain.surrogates.sigmoidal:ERF"),
+        "piecewise_exp": Entry(schema.PiecewiseExp, "spiketrain.surrogates.sigmoidal:PiecewiseExp"),
+        "q_pseudo_spike": Entry(schema.QPseudoSpike, "spiketrain.surrogates.sigmoidal:QPseudoSpike"),
+        "sigmoid": Entry(schema.Sigmoid, "spiketrain.surrogates.sigmoidal:Sigmoid"),
+        "soft_sign": Entry(schema.SoftSign, "spiketrain.surrogates.sigmoidal:SoftSign"),
+        "gaussian_grad": Entry(schema.GaussianGrad, "spiketrain.surrogates.bell:GaussianGrad"),
+        "inv_square_grad": Entry(schema.InvSquareGrad, "spiketrain.surrogates.bell:InvSquareGrad"),
+        "multi_gaussian_grad": Entry(schema.MultiGaussianGrad, "spiketrain.surrogates.bell:MultiGaussianGrad"),
+        "nonzero_sign_log": Entry(schema.NonzeroSignLog, "spiketrain.surrogates.bell:NonzeroSignLog"),
+        "slayer_grad": Entry(schema.SlayerGrad, "spiketrain.surrogates.bell:SlayerGrad"),
+        "superspike": Entry(schema.SuperSpike, "spiketrain.surrogates.bell:SuperSpike"),
+        "piecewise_leaky_relu": Entry(schema.PiecewiseLeakyRelu, "spiketrain.surrogates.piecewise:PiecewiseLeakyRelu"),
+        "piecewise_quadratic": Entry(schema.PiecewiseQuadratic, "spiketrain.surrogates.piecewise:PiecewiseQuadratic"),
+        "relu_grad": Entry(schema.ReluGrad, "spiketrain.surrogates.piecewise:ReluGrad"),
+        "triangle": Entry(schema.Triangle, "spiketrain.surrogates.piecewise:Triangle"),
+        "leaky_relu": Entry(schema.LeakyRelu, "spiketrain.surrogates.one_sided:LeakyRelu"),
+        "log_tailed_relu": Entry(schema.LogTailedRelu, "spiketrain.surrogates.one_sided:LogTailedRelu"),
+        "s2nn": Entry(schema.S2NN, "spiketrain.surrogates.one_sided:S2NN"),
+        "squarewave_fourier_series": Entry(
+            schema.SquarewaveFourierSeries, "spiketrain.surrogates.fourier:SquarewaveFourierSeries"
+        ),
     },
     "reset": {
         "soft": Entry(schema.SoftReset, "spiketrain.reset:SoftReset"),
@@ -66,7 +84,17 @@ _ENTRIES: dict[str, dict[str, Entry]] = {
         "vowels": Entry(schema.Vowels, "spiketrain.data.vowels:load_vowels"),
         "npz": Entry(schema.Npz, "spiketrain.data.npz:load_npz"),
     },
-    "encoder": {"direct": Entry(schema.Direct, "spiketrain.encoders:Direct")},
+    "encoder": {
+        "direct": Entry(schema.Direct, "spiketrain.encoders.direct:Direct"),
+        "rate": Entry(schema.Rate, "spiketrain.encoders.rate:Rate"),
+        "latency": Entry(schema.Latency, "spiketrain.encoders.latency:Latency"),
+        "log_latency": Entry(schema.LogLatency, "spiketrain.encoders.latency:LogLatency"),
+        "rank_order": Entry(schema.RankOrder, "spiketrain.encoders.rank_order:RankOrder"),
+        "phase": Entry(schema.Phase, "spiketrain.encoders.phase:Phase"),
+        "gaussian_population": Entry(schema.GaussianPopulation, "spiketrain.encoders.population:GaussianPopulation"),
+        "delta_modulation": Entry(schema.DeltaModulation, "spiketrain.encoders.delta:DeltaModulation"),
+        "step_forward": Entry(schema.StepForward, "spiketrain.encoders.delta:StepForward"),
+    },
     "optimizer": {
         "adamw": Entry(schema.AdamW, "spiketrain.training.optimizers:adamw"),
         "sgd": Entry(schema.SGD, "spiketrain.training.optimizers:sgd"),
@@ -152,7 +180,8 @@ def register(kind: str, name: str, *, schema: type | None = None) -> Callable[[A
 
 def parameters_of(target: Any) -> Any:
     """Return the parameters of a function, or of the constructor of a class, by name."""
-    return inspect.signature(target.__init__ if isinstance(target, type) else target, eval_str=True).parameters
+    constructor = typing.cast(Any, target).__init__ if isinstance(target, type) else target
+    return inspect.signature(constructor, eval_str=True).parameters
 
 
 def _origin(target: Any) -> Any:

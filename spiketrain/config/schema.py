@@ -59,10 +59,77 @@ class ATan:
 
 
 @dataclass
+class ERF:
+    """See `spiketrain.ERF`."""
+
+    alpha: float = 1.0
+
+
+@dataclass
+class PiecewiseExp:
+    """See `spiketrain.PiecewiseExp`."""
+
+    alpha: float = 1.0
+
+
+@dataclass
+class QPseudoSpike:
+    """See `spiketrain.QPseudoSpike`."""
+
+    alpha: float = 2.0
+
+
+@dataclass
 class Sigmoid:
     """See `spiketrain.Sigmoid`."""
 
     alpha: float = 4.0
+
+
+@dataclass
+class SoftSign:
+    """See `spiketrain.SoftSign`."""
+
+    alpha: float = 1.0
+
+
+@dataclass
+class GaussianGrad:
+    """See `spiketrain.GaussianGrad`."""
+
+    sigma: float = 0.5
+    alpha: float = 0.5
+
+
+@dataclass
+class InvSquareGrad:
+    """See `spiketrain.InvSquareGrad`."""
+
+    alpha: float = 100.0
+
+
+@dataclass
+class MultiGaussianGrad:
+    """See `spiketrain.MultiGaussianGrad`."""
+
+    h: float = 0.15
+    s: float = 6.0
+    sigma: float = 0.5
+    scale: float = 0.5
+
+
+@dataclass
+class NonzeroSignLog:
+    """See `spiketrain.NonzeroSignLog`."""
+
+    alpha: float = 1.0
+
+
+@dataclass
+class SlayerGrad:
+    """See `spiketrain.SlayerGrad`."""
+
+    alpha: float = 1.0
 
 
 @dataclass
@@ -73,10 +140,64 @@ class SuperSpike:
 
 
 @dataclass
+class PiecewiseLeakyRelu:
+    """See `spiketrain.PiecewiseLeakyRelu`."""
+
+    c: float = 0.01
+    w: float = 1.0
+
+
+@dataclass
+class PiecewiseQuadratic:
+    """See `spiketrain.PiecewiseQuadratic`."""
+
+    alpha: float = 1.0
+
+
+@dataclass
+class ReluGrad:
+    """See `spiketrain.ReluGrad`."""
+
+    alpha: float = 0.3
+    width: float = 1.0
+
+
+@dataclass
 class Triangle:
     """See `spiketrain.Triangle`."""
 
     gamma: float = 1.0
+
+
+@dataclass
+class LeakyRelu:
+    """See `spiketrain.LeakyRelu`."""
+
+    alpha: float = 0.1
+    beta: float = 1.0
+
+
+@dataclass
+class LogTailedRelu:
+    """See `spiketrain.LogTailedRelu`."""
+
+    alpha: float = 0.0
+
+
+@dataclass
+class S2NN:
+    """See `spiketrain.S2NN`."""
+
+    alpha: float = 4.0
+    beta: float = 1.0
+
+
+@dataclass
+class SquarewaveFourierSeries:
+    """See `spiketrain.SquarewaveFourierSeries`."""
+
+    n: int = 2
+    t_period: float = 8.0
 
 
 @dataclass
@@ -89,6 +210,7 @@ class LIF:
     V_reset: Any = physical(None)
     V_rest: Any = physical(0.0)
     V_initializer: Any = physical(None)
+    tau_ref_ms: Any = physical(None)
     reset: Any = choice("reset", "soft")
     surrogate: Any = choice("surrogate", "atan")
     trainable: list[str] = trainable()
@@ -135,12 +257,76 @@ class Npz:
 
 @dataclass
 class Direct:
-    """See `spiketrain.encoders.Direct`."""
+    """See `spiketrain.Direct`."""
 
     hold: int = 1
     noise: float = 0.0
     offset: float = 0.0
     offset_channels: int | None = None
+
+
+@dataclass
+class Rate:
+    """See `spiketrain.Rate`."""
+
+    steps: int = 1
+    rate_hz: float | None = None
+
+
+@dataclass
+class Latency:
+    """See `spiketrain.Latency`."""
+
+    steps: int = 100
+    threshold: float = 0.0
+
+
+@dataclass
+class LogLatency:
+    """See `spiketrain.LogLatency`."""
+
+    steps: int = 100
+    tau_ms: float = 20.0
+    threshold: float = 0.01
+
+
+@dataclass
+class RankOrder:
+    """See `spiketrain.RankOrder`."""
+
+    steps: int = 100
+
+
+@dataclass
+class Phase:
+    """See `spiketrain.Phase`."""
+
+    steps: int = 8
+
+
+@dataclass
+class GaussianPopulation:
+    """See `spiketrain.GaussianPopulation`."""
+
+    n: int = 8
+    low: float = 0.0
+    high: float = 1.0
+    beta: float = 1.5
+    then: Any = choice("encoder", "direct")
+
+
+@dataclass
+class DeltaModulation:
+    """See `spiketrain.DeltaModulation`."""
+
+    threshold: float = 0.1
+
+
+@dataclass
+class StepForward:
+    """See `spiketrain.StepForward`."""
+
+    threshold: float = 0.1
 
 
 @dataclass

@@ -60,6 +60,6 @@ class ALIF(LIF):
     def update(self, *inputs: Any) -> jax.Array:
         """Advance by one step and return the spikes."""
         a = (self.a.value + self.spikes) * decay(self.tau_a)
-        self.V.value = self.leaky(self.V_after_reset, inputs, R=self.R, tau=self.tau)
+        self.V.value = self.hold(self.leaky(self.V_after_reset, inputs, R=self.R, tau=self.tau))
         self.a.value = a
         return self.spikes

@@ -1,6 +1,7 @@
 """What every spiking neuron shares: the potential V, its threshold, its reset and its spikes."""
 
-from typing import Any
+from collections.abc import Callable
+from typing import Any, ClassVar
 
 import brainunit as u
 import jax
@@ -9,13 +10,16 @@ import numpy as np
 from flax import nnx
 
 from spiketrain import inputs as synaptic
+from spiketrain.domain import POSITIVE
 from spiketrain.dynamics import Dynamics
-from spiketrain.environ import decay
+from spiketrain.environ import decay, steps_per
 from spiketrain.errors import DomainError
+from spiketrain.integrate import exponential_euler
 from spiketrain.parameter import InitialValue, Parameter, Trainable, drawn, needs_rngs
 from spiketrain.reset import Reset, SoftReset
 from spiketrain.state import ShortTermState
-from spiketrain.surrogate import ATan, Surrogate
+from spiketrain.surrogates.base import Surrogate
+from spiketrain.surrogates.sigmoidal import ATan
 from spiketrain.typing import Size, as_size
 from spiketrain.units import expect_unit, magnitude, show, unit_of, with_unit
 
@@ -35,7 +39,7 @@ class Cell(Dynamics):
     V_initializer = InitialValue(u.mV)
     V: ShortTermState
 
-    def __init__(self, size: Size, *, rngs: nnx.Rngs | None, V_initializer: Any, **parameters: Any):
+    def __init__(self, size: Size, *, rngs: nnx.Rngs | None = None, V_initializer: Any = None, **parameters: Any):
         self.size = self.in_size = as_size(type(self).__name__, size)
         for name, value in parameters.items():
             if not isinstance(getattr(type(self), name, None), Parameter):
@@ -67,11 +71,17 @@ class Cell(Dynamics):
 
     def leaky(self, V: Any, inputs: tuple[Any, ...], *, R: Any, tau: Any) -> Any:
         r"""Advance $\tau \dot V = -(V - V_{rest}) + R (I - G V)$ by one step, exactly, and add the jumps."""
-        I, G = self.currents(inputs, at=V, per=R)
-        k = 1 + R * G
-        V_inf = (self.V_rest + R * I) / k
-        V = V_inf + (V - V_inf) * decay(tau / k)
+        if synaptic.depend_on_V(inputs):
+            return self.driven(lambda V: self.V_rest - V, V, inputs, R=R, tau=tau)
+        I, _ = self.currents(inputs, at=V, per=R)
+        V_inf = self.V_rest + R * I
+        V = V_inf + (V - V_inf) * decay(tau)
         return V + self.jumps(inputs, at=V)
+
+    def driven(self, F: Callable[[Any], Any], V: Any, inputs: tuple[Any, ...], *, R: Any, tau: Any) -> Any:
+        r"""Advance $\tau \dot V = F(V) + R (I - G V)$ by one exponential Euler step, and add the jumps."""
+        I, G = self.currents(inputs, at=V, per=R)
+        return exponential_euler(lambda V: F(V) + R * (I - G * V), V, tau) + self.jumps(inputs, at=V)
 
 
 class Neuron(Cell):
@@ -85,41 +95,57 @@ class Neuron(Cell):
     3. add delta inputs;
     4. store V and emit its spikes.
 
+    A refractory period holds V where the reset put it for `round(tau_ref / dt)` steps after the step of a spike:
+    what arrives then is lost, and nothing is emitted. Steps are counted, so the period never drifts.
+
     Args:
         reset: what a spike does to V, `SoftReset()` by default.
         surrogate: the slope of a spike, `ATan()` by default.
         V_reset: V_rest unless it is given.
+        tau_ref: the refractory period; none by default.
     """
 
-    V_th = Parameter(u.mV)
-    V_reset = Parameter(u.mV)
+    V_th: Any = Parameter(u.mV)
+    V_reset: Any = Parameter(u.mV)
+    tau_ref = InitialValue(u.ms, POSITIVE)
+    refractory_steps: ShortTermState
+    other_names: ClassVar[dict[str, str]] = {}  # of V_th and V_reset, where the literature has its own
 
     def __init__(
         self,
         size: Size,
         *,
-        reset: Reset | None,
-        surrogate: Surrogate | None,
-        V_th: Any,
-        V_reset: Any,
         V_rest: Any,
-        rngs: nnx.Rngs | None,
+        reset: Reset | None = None,
+        surrogate: Surrogate | None = None,
+        rngs: nnx.Rngs | None = None,
+        tau_ref: Any = None,
         **parameters: Any,
     ):
-        if V_reset is None:
-            owner = type(self).__name__
+        owner = type(self).__name__
+        V_th, V_reset = (self.other_names.get(name, name) for name in ("V_th", "V_reset"))
+        if V_reset == "V_reset" and parameters.get(V_reset) is None:
             V_rest = drawn(V_rest, as_size(owner, size), rngs, owner=owner, name="V_rest")
-            V_reset = V_rest.value if isinstance(V_rest, Trainable) else V_rest
-        super().__init__(size, V_th=V_th, V_rest=V_rest, V_reset=V_reset, rngs=rngs, **parameters)
+            parameters[V_reset] = V_rest.value if isinstance(V_rest, Trainable) else V_rest
+        super().__init__(size, V_rest=V_rest, rngs=rngs, **parameters)
+        self.tau_ref = drawn(tau_ref, self.size, rngs, owner=owner, name="tau_ref")
         self.reset = SoftReset() if reset is None else reset
         self.surrogate = ATan() if surrogate is None else surrogate
-        self.check_units("V_th", "V_rest", "V_reset", "V_initializer")
-        span = magnitude(self.V_th - self.V_reset)
+        self.check_units(V_th, "V_rest", V_reset, "V_initializer", "tau_ref")
+        self.check_below(V_reset, V_th, "V_reset is V_rest unless it is given." if V_reset == "V_reset" else "")
+
+    def check_below(self, low: str, high: str, remedy: str = "") -> None:
+        """Refuse a model whose argument `low` does not lie below its argument `high`."""
+        span = magnitude(getattr(self, high) - getattr(self, low))
         if not isinstance(span, jax.core.Tracer) and not np.all(np.asarray(span) > 0):
-            raise DomainError(
-                f"{type(self).__name__}(V_reset=...) must lie below V_th, got V_reset = {show(self.V_reset)} and "
-                f"V_th = {show(self.V_th)}. V_reset is V_rest unless it is given."
-            )
+            got = " and ".join(f"{name} = {show(getattr(self, name))}" for name in (low, high))
+            raise DomainError(f"{type(self).__name__}({low}=...) must lie below {high}, got {got}. {remedy}".rstrip())
+
+    def init_state(self, batch_shape: tuple[int, ...] = ()) -> None:
+        """Create V, and the steps that are left of a refractory period where there is one."""
+        self.V = self.initial_V(batch_shape)
+        if self.tau_ref is not None:
+            self.refractory_steps = ShortTermState(jnp.zeros((*batch_shape, *self.size)))
 
     def threshold(self) -> Any:
         r"""Return the potential $\theta$ at which the neuron spikes now."""
@@ -128,9 +154,20 @@ class Neuron(Cell):
     @property
     def spikes(self) -> jax.Array:
         """The spikes of the stored V, zeros and ones."""
-        return self.surrogate((self.V.value - self.threshold()) / (self.V_th - self.V_reset))
+        spikes = self.surrogate((self.V.value - self.threshold()) / (self.V_th - self.V_reset))
+        return spikes if self.tau_ref is None else spikes * (self.refractory_steps.value == 0)
 
     @property
     def V_after_reset(self) -> Any:
         """The potential that the next update starts from."""
         return self.reset(self.V.value, self.spikes, self.V_th, self.V_reset)
+
+    def hold(self, V: Any) -> Any:
+        """Return `V`, or V after the reset where the neuron is refractory, and count the steps."""
+        if self.tau_ref is None:
+            return V
+        steps = jnp.round(1 / steps_per(self.tau_ref))
+        left = jnp.where(self.spikes > 0, steps, jnp.maximum(self.refractory_steps.value - 1, 0))
+        V = u.math.where(left > 0, self.V_after_reset, V)
+        self.refractory_steps.value = left
+        return V

@@ -9,7 +9,6 @@ from spiketrain.domain import POSITIVE
 from spiketrain.neurons.base import Cell
 from spiketrain.parameter import Parameter
 from spiketrain.typing import Size
-from spiketrain.units import has_unit
 
 
 class LeakyIntegrator(Cell):
@@ -48,9 +47,7 @@ class LeakyIntegrator(Cell):
         rngs: nnx.Rngs | None = None,
     ):
         super().__init__(size, R=R, tau=tau, V_rest=V_rest, V_initializer=V_initializer, rngs=rngs)
-        self.check_units("V_rest", "R")
-        if has_unit(self.V_rest):
-            self.check_units("V_rest", "tau")
+        self.check_units("V_rest", "R", "tau")
 
     def init_state(self, batch_shape: tuple[int, ...] = ()) -> None:
         """Create V."""

@@ -10,9 +10,8 @@ from spiketrain.domain import POSITIVE
 from spiketrain.neurons.base import Neuron
 from spiketrain.parameter import Parameter
 from spiketrain.reset import Reset
-from spiketrain.surrogate import Surrogate
+from spiketrain.surrogates.base import Surrogate
 from spiketrain.typing import Size
-from spiketrain.units import has_unit
 
 
 class LIF(Neuron):
@@ -40,6 +39,7 @@ class LIF(Neuron):
         V_initializer: V at the start of a trial; V_rest unless it is given.
         reset: `SoftReset()` (default), `HardReset()` or `NoReset()`.
         surrogate: the spike function, `ATan()` by default.
+        tau_ref: the refractory period, rounded to steps; none by default.
         rngs: needed where an argument is an initialiser.
 
     Every physical argument is a number or `Quantity`, an array of the model's size, an initialiser, or
@@ -69,6 +69,7 @@ class LIF(Neuron):
         V_initializer: Any = None,
         reset: Reset | None = None,
         surrogate: Surrogate | None = None,
+        tau_ref: Any = None,
         rngs: nnx.Rngs | None = None,
         **parameters: Any,
     ):
@@ -82,18 +83,13 @@ class LIF(Neuron):
             V_initializer=V_initializer,
             reset=reset,
             surrogate=surrogate,
+            tau_ref=tau_ref,
             rngs=rngs,
             **parameters,
         )
-        self.check_units("V_th", "R")
-        if has_unit(self.V_th):
-            self.check_units("V_th", "tau")
-
-    def init_state(self, batch_shape: tuple[int, ...] = ()) -> None:
-        """Create V."""
-        self.V = self.initial_V(batch_shape)
+        self.check_units("V_th", "R", "tau")
 
     def update(self, *inputs: Any) -> jax.Array:
         """Advance by one step and return the spikes."""
-        self.V.value = self.leaky(self.V_after_reset, inputs, R=self.R, tau=self.tau)
+        self.V.value = self.hold(self.leaky(self.V_after_reset, inputs, R=self.R, tau=self.tau))
         return self.spikes

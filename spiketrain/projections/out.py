@@ -5,9 +5,10 @@ from typing import Any
 
 import brainunit as u
 
-from spiketrain.errors import UnitError
-from spiketrain.inputs import Conductance, Current, Input, Jump
-from spiketrain.units import UNITLESS, Constant, expect_unit, has_unit, show
+from spiketrain.domain import POSITIVE
+from spiketrain.errors import DomainError, UnitError
+from spiketrain.inputs import Blocked, Conductance, Current, Input, Jump
+from spiketrain.units import UNITLESS, Constant, expect_unit, has_unit, magnitude, show, with_unit
 
 
 class Output:
@@ -50,15 +51,7 @@ class COBA(Output):
 
     def check(self, unit: Any) -> None:
         """Refuse a conductance with a unit at a potential without one, and the other way round."""
-        E = self.E.value
-        if has_unit(E) and unit == UNITLESS:
-            raise UnitError(
-                f"COBA(E=...) is {show(E)}, but the weights have no unit. Write, for example, `weight=0.6 * u.nS`."
-            )
-        if not has_unit(E) and unit != UNITLESS:
-            raise UnitError(
-                f"COBA(E=...) is the bare number {show(E)}, but the weights are in `{unit}`. Write, for example, `E={show(E)} * u.mV`."
-            )
+        _check_reversal("COBA", self.E, unit)
 
     def __call__(self, g: Any) -> Conductance:
         """Return the conductance with its reversal potential."""
@@ -72,3 +65,71 @@ class Delta(Output):
     def __call__(self, g: Any) -> Jump:
         """Return the jump."""
         return Jump(g)
+
+
+@dataclass(frozen=True, init=False)
+class MgBlock(Output):
+    r"""Conductance that magnesium blocks where the potential is low: $I = g \, (E - V) \, B(V)$ with
+
+    $$B(V) = \frac{1}{1 + \frac{[Mg^{2+}]}{\beta} \, e^{\alpha (V_{offset} - V)}}.$$
+
+    The neuron linearises the current at its V, so the step of V is no longer exact in g alone: of second order where
+    the block changes within the step.
+
+    Args:
+        E: the reversal potential, one number or `Quantity`.
+        cc_Mg: the concentration of magnesium outside; a bare number counts in mM.
+        alpha: how steeply the block depends on V; a bare number counts in 1 / mV.
+        beta: the concentration of half block at `V_offset`; a bare number counts in mM.
+        V_offset: a shift of the block along V; a bare number counts in mV.
+
+    Raises:
+        DomainError: a concentration is negative, or `alpha` or `beta` is not positive.
+        UnitError: an argument has the wrong dimension, or only one of E and the weights has a unit.
+
+    Reference: Jahr and Stevens (1990), https://doi.org/10.1523/JNEUROSCI.10-09-03178.1990.
+    """
+
+    E: Constant
+    cc_Mg: float
+    alpha: Constant
+    beta: float
+    V_offset: Constant
+
+    def __init__(self, E: Any, *, cc_Mg: Any = 1.2, alpha: Any = 0.062, beta: Any = 3.57, V_offset: Any = 0.0):
+        volts = u.mV if has_unit(E) else UNITLESS
+        given = {
+            "E": (E, volts),
+            "alpha": (alpha, volts**-1),
+            "V_offset": (V_offset, volts),
+            "cc_Mg": (cc_Mg, u.mM),
+            "beta": (beta, u.mM),
+        }
+        for name, (value, unit) in given.items():
+            if has_unit(value):
+                expect_unit("MgBlock", name, value, unit)
+            number = float(magnitude(value, unit))
+            if name != "E" and name != "V_offset" and not (number > 0 or (name == "cc_Mg" and number == 0)):
+                raise DomainError(f"MgBlock({name}=...) must be {POSITIVE.describe}, got {show(value)}.")
+            constant = number if unit == u.mM else Constant.of(with_unit(number, unit))
+            object.__setattr__(self, name, constant)
+
+    def check(self, unit: Any) -> None:
+        """Refuse a conductance with a unit at a potential without one, and the other way round."""
+        _check_reversal("MgBlock", self.E, unit)
+
+    def __call__(self, g: Any) -> Blocked:
+        """Return the conductance with its reversal potential and its block."""
+        return Blocked(g, self.E, self.cc_Mg / self.beta, self.alpha, self.V_offset)
+
+
+def _check_reversal(owner: str, constant: Constant, unit: Any) -> None:
+    E = constant.value
+    if has_unit(E) and unit == UNITLESS:
+        raise UnitError(
+            f"{owner}(E=...) is {show(E)}, but the weights have no unit. Write, for example, `weight=0.6 * u.nS`."
+        )
+    if not has_unit(E) and unit != UNITLESS:
+        raise UnitError(
+            f"{owner}(E=...) is the bare number {show(E)}, but the weights are in `{unit}`. Write, for example, `E={show(E)} * u.mV`."
+        )

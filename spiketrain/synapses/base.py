@@ -22,7 +22,13 @@ class Synapse(Dynamics):
             weights where it is None.
         rngs: random numbers, needed where an argument is an initialiser.
         parameters: the physical arguments that the subclass declares.
+
+    Attributes:
+        linear: whether the response to two arrivals is the sum of the responses to each. Only then may arrivals of
+            several presynaptic neurons share one state.
     """
+
+    linear = True
 
     def __init__(self, size: Size, *, unit: Any, rngs: nnx.Rngs | None, **parameters: Any):
         self.size = self.in_size = as_size(type(self).__name__, size)

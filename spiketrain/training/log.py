@@ -8,6 +8,7 @@ from typing import Any
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Column
 
 log = logging.getLogger("spiketrain")
 
@@ -41,15 +42,15 @@ class RunLog:
 
                 self._board = SummaryWriter(str(folder / "tensorboard"), purge_step=first_step + 1)
         if progress and self.console.is_terminal:
+            fixed, flexible = Column(no_wrap=True), Column(no_wrap=True, overflow="ellipsis", ratio=1)
             columns = (
-                TextColumn("{task.description}"),
-                BarColumn(),
-                MofNCompleteColumn(),
-                TextColumn("{task.fields[speed]}"),
-                TimeRemainingColumn(),
-                TextColumn("{task.fields[metrics]}"),
+                BarColumn(bar_width=12, table_column=fixed),
+                MofNCompleteColumn(table_column=fixed),
+                TextColumn("{task.fields[speed]}", table_column=fixed),
+                TimeRemainingColumn(table_column=fixed),
+                TextColumn("{task.fields[metrics]}", table_column=flexible),  # a narrow terminal cuts this one
             )
-            self._bar = Progress(*columns, console=self.console, transient=False)
+            self._bar = Progress(*columns, console=self.console, expand=True)
             self._task = self._bar.add_task("training", total=total_steps, completed=first_step, speed="", metrics="")
             self._bar.start()
 
@@ -58,8 +59,9 @@ class RunLog:
         self._start, self._first = time.monotonic(), self._first + 1
 
     def finished(self) -> None:
-        """Stop the clock."""
+        """Stop the clock and show the end."""
         self.seconds = time.monotonic() - self._start
+        self._show(now=True)
 
     def scalars(self, step: int, split: str, values: dict[str, float], **extra: float) -> None:
         """Record the metrics of a split at a step."""
@@ -101,16 +103,16 @@ class RunLog:
                 writer.close()
         self._file = self._board = self._bar = None
 
-    def _show(self) -> None:
-        now = time.monotonic()
-        speed = (self._step - self._first) / max(now - self._start, 1e-9)
+    def _show(self, *, now: bool = False) -> None:
+        time_now = time.monotonic()
+        speed = (self._step - self._first) / max(time_now - self._start, 1e-9)
         text = "  ".join(
             f"{k} {v:.4g}" if k.endswith("loss") else f"{k} {100 * v:.1f} %" for k, v in self._shown.items()
         )
         if self._bar is not None:
             self._bar.update(self._task, completed=self._step, speed=f"{speed:.0f} steps/s", metrics=text)
-        elif self._progress and (now - self._last_line > 2 or self._step == self._total):
-            self._last_line = now
+        elif self._progress and (now or time_now - self._last_line > 2):
+            self._last_line = time_now
             left = (self._total - self._step) / max(speed, 1e-9)
             self.say(f"step {self._step}/{self._total}  {speed:.0f} steps/s  ETA {left:.0f} s  {text}")
 

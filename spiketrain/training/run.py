@@ -13,6 +13,7 @@ from flax import nnx
 from spiketrain import environ
 from spiketrain.config import build, schema
 from spiketrain.config.check import check, check_plugins
+from spiketrain.encoders.base import channels_of
 from spiketrain.errors import CheckpointError, ConfigError
 from spiketrain.training.checkpoint import find, read_meta
 from spiketrain.training.trainer import Trainer
@@ -22,13 +23,15 @@ def make_trainer(config: dict[str, Any], folder: Path | None) -> Trainer:
     """Build data, model, loss and optimizer of a checked configuration."""
     dataset = build.build("data", config["data"])
     rngs = nnx.Rngs(config["seed"])
-    model = build.build("model", config["model"], dataset.n_channels, dataset.n_classes, rngs=rngs)
+    encoder = build.build("encoder", config["encoder"])
+    n_in = channels_of(encoder, dataset.n_channels)
+    model = build.build("model", config["model"], n_in, dataset.n_classes, rngs=rngs)
     return Trainer(
         model,
         dataset,
         optimizer=lambda steps: build.optimizer(config, steps),
         loss=build.build("loss", config["loss"]),
-        encoder=build.build("encoder", config["encoder"]),
+        encoder=encoder,
         seed=config["seed"],
         settings=schema.TrainerSettings(**config["trainer"]),
         logger=schema.LoggerSettings(**config["logger"]),
@@ -52,14 +55,19 @@ def train(
         The run's folder and its result.
     """
     with environ.context(dt=config["dt_ms"] * u.ms):
-        trainer = make_trainer(config, folder.absolute())
+        folder = folder.absolute()
+        trainer = make_trainer(config, folder)
         if resume:
             trainer.resume()
         else:
-            trainer.folder = _claim(folder.absolute(), named=named)
-        print(f"run folder: {trainer.folder}", flush=True)
-        _write(trainer.folder / "config.yaml", yaml.safe_dump(config, sort_keys=False, allow_unicode=True))
-        return trainer.folder, trainer.fit()
+            trainer.folder = folder = _claim(folder, named=named)
+        print(f"run folder: {folder}", flush=True)
+        _write(folder / "config.yaml", yaml.safe_dump(config, sort_keys=False, allow_unicode=True))
+        try:
+            return folder, trainer.fit()
+        except KeyboardInterrupt:
+            print(f"stopped after step {trainer.step}; write `resume={folder}` to continue", flush=True)
+            raise
 
 
 def _claim(folder: Path, *, named: bool) -> Path:

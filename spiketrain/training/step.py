@@ -23,7 +23,7 @@ Data = dict[str, jax.Array]
 
 @dataclass(frozen=True)
 class Functions:
-    """What turns a batch into a loss: the model's layout, the encoder, the loss, the optimizer."""
+    """What turns a batch into a loss: the model's layout, the encoder (which `draws` in training), the loss, the optimizer."""
 
     layout: Layout
     encoder: Callable[..., Any]
@@ -33,6 +33,7 @@ class Functions:
     batch_size: int
     piece_steps: int | None = None
     truncate: bool = False
+    draws: bool = True
 
     def train_step(self) -> Callable[..., Any]:
         """Return `step(leaves, data, order)`, jitted, which donates `leaves` and returns them with the batch's sums."""
@@ -43,7 +44,7 @@ class Functions:
         position = state.step % (len(order) // self.batch_size)
         rows = jax.lax.dynamic_slice_in_dim(order, position * self.batch_size, self.batch_size)
         batch = jax.tree.map(lambda a: a[rows], data)
-        key = jax.random.fold_in(_stream(self.seed, "encoder"), state.step)
+        key = jax.random.fold_in(_stream(self.seed, "encoder"), state.step) if self.draws else None
 
         def loss_of(params):
             model = self.layout.model(params, state.rest, training=True)

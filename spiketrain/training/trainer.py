@@ -16,7 +16,7 @@ from flax import nnx
 from spiketrain import metrics
 from spiketrain.config.schema import LoggerSettings, TrainerSettings
 from spiketrain.data.dataset import Dataset, Split, split_validation
-from spiketrain.encoders import Direct
+from spiketrain.encoders.direct import Direct
 from spiketrain.environ import dt_in_seconds
 from spiketrain.errors import CheckpointError, TrainingError
 from spiketrain.losses import CrossEntropy
@@ -79,6 +79,7 @@ class Trainer:
             batch_size=self.settings.batch_size,
             piece_steps=self.settings.piece_steps,
             truncate=self.settings.truncate,
+            draws=not self.settings.overfit_batch,
         )
         held = [len(s) for name, s in self.splits.items() if name != "train"]
         self.eval_size = min(self.settings.eval_batch_size, max(held))

@@ -1,8 +1,4 @@
-"""From data to the input train of a model: `encoder(x, mask, key)` returns a train and its mask.
-
-`x` is `(T, B, C)` and `mask` `(T, B)`, true at the steps of each trial. `key` is None in evaluation; in training it
-is fresh for every step of the optimizer and drives whatever the encoder draws.
-"""
+"""Direct coding: the values themselves as currents."""
 
 from dataclasses import dataclass
 

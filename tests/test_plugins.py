@@ -88,7 +88,7 @@ def test_an_own_model_data_set_and_experiment_train_resume_and_evaluate(folder):
         (["model.widht=4"], "model.widht is no key of model (mynet). Did you mean `model.width`?"),
         (["model.width=x"], "model.width must be a whole number, got 'x'"),
         (["data=mydat"], "data=mydat: there is no such option. Did you mean `mydata`?"),
-        (["experiment=vowels"], "for others, write `experiment=none`"),
+        (["experiment=vowels"], "data.differences is no key of data (mydata)"),
     ],
 )
 def test_its_mistakes_are_answered_like_ours(folder, words, message):

@@ -5,6 +5,7 @@ import dataclasses
 import json
 import logging
 import struct
+import subprocess
 
 import brainunit as u
 import jax
@@ -25,6 +26,7 @@ from spiketrain.losses import CrossEntropy
 from spiketrain.models.spiking_net import SpikingNet
 from spiketrain.training import optimizers, step
 from spiketrain.training.checkpoint import steps_in
+from spiketrain.training.provenance import git_revision
 from spiketrain.training.run import make_trainer
 from spiketrain.training.trainer import Trainer
 
@@ -361,3 +363,25 @@ def test_a_picture_shows_input_rasters_traces_and_readout():
     labels = [ax.get_ylabel() for ax in figure.axes]
     assert labels == ["input\nchannel", "spiking/0\nneuron", "V before reset\n(dots: spikes)", "readout"]
     assert "validation trial 1, class " in figure.get_suptitle()
+
+
+# Provenance
+
+
+def git(folder, *words):
+    subprocess.run(["git", "-C", str(folder), "-c", "user.name=a", "-c", "user.email=a@b", *words], check=True)
+
+
+def test_a_revision_is_that_of_the_folder_itself(tmp_path):
+    assert git_revision(tmp_path) is None
+    git(tmp_path, "init", "-q")
+    (tmp_path / "file").write_text("1")
+    (tmp_path / "environment").mkdir()
+    git(tmp_path, "add", ".")
+    git(tmp_path, "commit", "-q", "-m", "first")
+    commit = git_revision(tmp_path)
+    assert len(commit) == 40 and git_revision(tmp_path, tracked=True) == commit
+    assert git_revision(tmp_path / "environment") == commit
+    assert git_revision(tmp_path / "environment", tracked=True) is None
+    (tmp_path / "file").write_text("2")
+    assert git_revision(tmp_path) == f"{commit}+changes"

@@ -19,6 +19,7 @@ from spiketrain.config import registry
 from spiketrain.config.check import check, check_plugins
 from spiketrain.errors import ConfigError
 
+# No bit of the steps already taken depends on these; more epochs stretch the schedule of those to come.
 RESUME_MAY_CHANGE = (
     "trainer.epochs",
     "trainer.eval_batch_size",

@@ -19,14 +19,22 @@ def provenance() -> dict[str, Any]:
         "python": platform.python_version(),
         "platform": f"{platform.system()} {platform.machine()}",
         "devices": [device.device_kind for device in jax.devices()],
-        "git": {"spiketrain": git_revision(Path(__file__).parent), "working_directory": git_revision(Path.cwd())},
+        "git": {
+            "spiketrain": git_revision(Path(__file__).parent, tracked=True),
+            "working_directory": git_revision(Path.cwd()),
+        },
         "time": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
     }
 
 
-def git_revision(folder: Path) -> str | None:
-    """Return the commit checked out in `folder`, with `+changes` where tracked files differ, or None."""
+def git_revision(folder: Path, *, tracked: bool = False) -> str | None:
+    """Return the commit checked out in `folder`, with `+changes` where tracked files differ, or None.
+
+    With `tracked` the folder must be part of the repository: an environment within somebody's project is not.
+    """
     try:
+        if tracked:
+            _git(folder, "ls-files", "--error-unmatch", ".")
         commit = _git(folder, "rev-parse", "HEAD")
         return commit + ("+changes" if _git(folder, "status", "--porcelain", "--untracked-files=no") else "")
     except (OSError, subprocess.SubprocessError):

@@ -61,7 +61,7 @@ def train(
             trainer.resume()
         else:
             trainer.folder = folder = _claim(folder, named=named)
-        print(f"run folder: {folder}", flush=True)
+        print(f"run folder: {folder}" + (f", after step {trainer.step}" if trainer.step else ""), flush=True)
         _write(folder / "config.yaml", yaml.safe_dump(config, sort_keys=False, allow_unicode=True))
         try:
             return folder, trainer.fit()

@@ -380,3 +380,8 @@ def test_our_errors_are_of_the_kind_that_python_means():
 def test_update_before_init_state_says_what_to_call(model):
     with st.environ.context(dt=1.0 * u.ms), pytest.raises(AttributeError, match=r"init_state\(batch_shape\) before"):
         model.update(jnp.ones(3))
+
+
+def test_a_refractory_period_cannot_be_trained():
+    with pytest.raises(st.DomainError, match=r"LIF\(tau_ref=...\) is rounded to whole steps"):
+        st.LIF(3, tau_ref=st.Trainable(2.0 * u.ms))

@@ -128,6 +128,10 @@ class Neuron(Cell):
             V_rest = drawn(V_rest, as_size(owner, size), rngs, owner=owner, name="V_rest")
             parameters[V_reset] = V_rest.value if isinstance(V_rest, Trainable) else V_rest
         super().__init__(size, V_rest=V_rest, rngs=rngs, **parameters)
+        if isinstance(tau_ref, Trainable):
+            raise DomainError(
+                f"{owner}(tau_ref=...) is rounded to whole steps and has no gradient. Leave out Trainable."
+            )
         self.tau_ref = drawn(tau_ref, self.size, rngs, owner=owner, name="tau_ref")
         self.reset = SoftReset() if reset is None else reset
         self.surrogate = ATan() if surrogate is None else surrogate

@@ -48,6 +48,13 @@ def raster_and_traces(
     axes = iter(figure.subplots(rows, 1, sharex=True))
     figure.suptitle(title, fontsize=10)
 
+    beside: dict[str, Any] = {
+        "loc": "center left",
+        "bbox_to_anchor": (1.0, 0.5),
+        "fontsize": 6,
+        "title_fontsize": 6,
+        "frameon": False,
+    }
     ax = next(axes)
     limit = np.abs(x).max() or 1.0
     ax.imshow(x[:, 0].T, aspect="auto", origin="lower", cmap="RdBu_r", vmin=-limit, vmax=limit,
@@ -70,12 +77,13 @@ def raster_and_traces(
                 ax.plot(times, V[:, neuron], lw=1, color=f"C{i}", label=f"{neuron}")
                 fired = flat[:, neuron] > 0
                 ax.plot(times[fired], V[fired, neuron], "o", ms=3, color=f"C{i}")
-            ax.legend(title="neuron", fontsize=6, title_fontsize=6, loc="upper right", ncols=4)
+            ax.legend(title="neuron", **beside)
         ax.set_ylabel("V before reset\n(dots: spikes)")
     ax = next(axes)
     for c in range(out.shape[-1]):
         ax.plot(times, out[:, 0, c], lw=1.2, color=f"C{c % 10}", label=f"{c}")
-    ax.legend(title="class", fontsize=6, title_fontsize=6, loc="upper left", ncols=min(out.shape[-1], 10))
+    if out.shape[-1] <= 20:
+        ax.legend(title="class", **beside)
     ax.set_ylabel("readout")
     ax.set_xlabel("time (ms)")
     ax.set_xlim(-dt_ms / 2, times[-1] + dt_ms / 2)

@@ -6,7 +6,6 @@ python scripts/results.py vowels --tables-only     # from the results file that 
 
 import argparse
 import json
-import os
 import subprocess
 import sys
 import tempfile
@@ -15,9 +14,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from readme import put_table
 
 ROOT = Path(__file__).resolve().parent.parent
-BEGIN, END = "<!-- results: written by scripts/results.py -->", "<!-- end of results -->"
 
 
 def main() -> None:
@@ -36,7 +35,7 @@ def main() -> None:
         (folder / "results.json").write_text(json.dumps(results, indent=1) + "\n")
     results = json.loads((folder / "results.json").read_text())
     for readme in (folder / "README.md", ROOT / "README.md"):
-        put_table(readme, table(results))
+        put_table(readme, table(results), by="scripts/results.py")
 
 
 def run(experiment: str, seed: int, folder: Path) -> dict[str, Any]:
@@ -52,7 +51,7 @@ def run(experiment: str, seed: int, folder: Path) -> dict[str, Any]:
 
 def summarise(experiment: str, runs: list[dict[str, Any]]) -> dict[str, Any]:
     """Return what is kept of the runs."""
-    from spiketrain.training.provenance import provenance
+    from spiketrain.training.provenance import cpu, provenance
 
     accuracies = [r["result"]["test"]["accuracy"] for r in runs]
     return {
@@ -69,13 +68,6 @@ def summarise(experiment: str, runs: list[dict[str, Any]]) -> dict[str, Any]:
         "cpu": cpu(),
         "provenance": provenance(),
     }
-
-
-def cpu() -> str:
-    """Return the processor's name and how many cores this process may use."""
-    lines = Path("/proc/cpuinfo").read_text().splitlines() if Path("/proc/cpuinfo").is_file() else []
-    name = next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), "unknown CPU")
-    return f"{name}, {len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else os.cpu_count()} cores"
 
 
 def table(results: dict[str, Any]) -> str:
@@ -105,15 +97,6 @@ def table(results: dict[str, Any]) -> str:
             "compilation, pictures and evaluation.",
         ]
     )
-
-
-def put_table(path: Path, text: str) -> None:
-    """Replace what stands between the markers of a README."""
-    before, begin, rest = path.read_text().partition(BEGIN)
-    _, end, after = rest.partition(END)
-    if not begin or not end:
-        raise SystemExit(f"{path} has no lines {BEGIN} and {END}")
-    path.write_text(f"{before}{BEGIN}\n{text}\n{END}{after}")
 
 
 def draw(runs: list[dict[str, Any]], folder: Path) -> None:

@@ -1,6 +1,8 @@
 """The public names and where they live."""
 
 from . import environ as environ
+from . import plots as plots
+from . import spike_statistics as spike_statistics
 from .config.registry import register as register
 from .config.schema import LoggerSettings as LoggerSettings
 from .config.schema import TrainerSettings as TrainerSettings
@@ -24,17 +26,33 @@ from .errors import ConfigError as ConfigError
 from .errors import DataError as DataError
 from .errors import DomainError as DomainError
 from .errors import ShapeError as ShapeError
+from .errors import SimulationError as SimulationError
 from .errors import SpiketrainError as SpiketrainError
 from .errors import StateError as StateError
 from .errors import TrainingError as TrainingError
 from .errors import UnitError as UnitError
+from .generators.ornstein_uhlenbeck import OrnsteinUhlenbeck as OrnsteinUhlenbeck
+from .generators.poisson import PoissonInput as PoissonInput
+from .generators.poisson import PoissonSpikes as PoissonSpikes
+from .generators.ramp import Ramp as Ramp
+from .generators.sine import Sine as Sine
+from .generators.spike_list import SpikeList as SpikeList
+from .generators.step import Step as Step
+from .init import Constant as Constant
 from .init import Dale as Dale
+from .init import KaimingNormal as KaimingNormal
+from .init import KaimingUniform as KaimingUniform
+from .init import LecunNormal as LecunNormal
+from .init import LecunUniform as LecunUniform
 from .init import LogNormal as LogNormal
 from .init import Normal as Normal
+from .init import Orthogonal as Orthogonal
 from .init import Scaled as Scaled
 from .init import Sparse as Sparse
 from .init import TruncatedNormal as TruncatedNormal
 from .init import Uniform as Uniform
+from .init import XavierNormal as XavierNormal
+from .init import XavierUniform as XavierUniform
 from .inputs import Blocked as Blocked
 from .inputs import Conductance as Conductance
 from .inputs import Coupling as Coupling
@@ -52,6 +70,8 @@ from .neurons.if_ import IF as IF
 from .neurons.izhikevich import Izhikevich as Izhikevich
 from .neurons.leaky_integrator import LeakyIntegrator as LeakyIntegrator
 from .neurons.lif import LIF as LIF
+from .neurons.lif_cond_exp import LIFCondExp as LIFCondExp
+from .neurons.lif_curr_exp import LIFCurrExp as LIFCurrExp
 from .neurons.qif import QuaIF as QuaIF
 from .neurons.wang_buzsaki import WangBuzsakiHH as WangBuzsakiHH
 from .parameter import Parameter as Parameter
@@ -59,6 +79,8 @@ from .parameter import Trainable as Trainable
 from .projections.align import AlignPostProj as AlignPostProj
 from .projections.align import AlignPreProj as AlignPreProj
 from .projections.comm.all_to_all import AllToAll as AllToAll
+from .projections.comm.conv import Conv as Conv
+from .projections.comm.delayed import Delayed as Delayed
 from .projections.comm.dense import Dense as Dense
 from .projections.comm.fixed_in_degree import FixedInDegree as FixedInDegree
 from .projections.comm.fixed_out_degree import FixedOutDegree as FixedOutDegree
@@ -66,15 +88,23 @@ from .projections.comm.fixed_prob import FixedProb as FixedProb
 from .projections.comm.one_to_one import OneToOne as OneToOne
 from .projections.comm.sparse import SparseComm as SparseComm
 from .projections.comm.sum import Sum as Sum
+from .projections.delay import Delay as Delay
 from .projections.gap_junction import GapJunction as GapJunction
 from .projections.out import COBA as COBA
 from .projections.out import CUBA as CUBA
 from .projections.out import Delta as Delta
 from .projections.out import MgBlock as MgBlock
+from .projections.plasticity.bounds import WeightBounds as WeightBounds
+from .projections.plasticity.reward import RewardSTDP as RewardSTDP
+from .projections.plasticity.stdp import STDP as STDP
+from .projections.plasticity.triplet import TripletSTDP as TripletSTDP
 from .projections.recurrent import Recurrent as Recurrent
 from .reset import HardReset as HardReset
 from .reset import NoReset as NoReset
 from .reset import SoftReset as SoftReset
+from .simulate import Recording as Recording
+from .simulate import simulate as simulate
+from .simulate import stream as stream
 from .state import LongTermState as LongTermState
 from .state import ParamState as ParamState
 from .state import ShortTermState as ShortTermState
@@ -107,9 +137,11 @@ from .synapses.bio_nmda import BioNMDA as BioNMDA
 from .synapses.dual_expon import DualExpon as DualExpon
 from .synapses.expon import Expon as Expon
 from .synapses.gabaa import GABAa as GABAa
+from .synapses.instant import Instant as Instant
 from .synapses.stp import STP as STP
 from .training.trainer import Trainer as Trainer
 from .unroll import advance as advance
+from .unroll import for_loop as for_loop
 from .unroll import unroll as unroll
 from .unroll import unroll_in_pieces as unroll_in_pieces
 

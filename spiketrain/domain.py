@@ -8,6 +8,7 @@ an edge, as it would by clipping.
 from dataclasses import dataclass
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 
@@ -48,6 +49,31 @@ class Positive(Domain):
     def inverse(self, x: Any) -> Any:
         """Return the logarithm."""
         return jnp.log(x)
+
+
+@dataclass(frozen=True)
+class Between(Domain):
+    r"""$x = low + (high - low) / (1 + e^{-\theta})$, strictly between two bounds."""
+
+    low: float
+    high: float
+
+    @property
+    def describe(self) -> str:  # type: ignore[override]
+        """Name both bounds."""
+        return f"above {self.low:g} and below {self.high:g}"
+
+    def contains(self, x: np.ndarray) -> bool:
+        """Whether every entry of `x` lies between the bounds."""
+        return bool(np.all((self.low < x) & (x < self.high)))
+
+    def forward(self, raw: Any) -> Any:
+        """Return the logistic function, scaled."""
+        return self.low + (self.high - self.low) * jax.nn.sigmoid(raw)
+
+    def inverse(self, x: Any) -> Any:
+        """Return its inverse."""
+        return jnp.log(x - self.low) - jnp.log(self.high - x)
 
 
 REAL = Domain()

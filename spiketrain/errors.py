@@ -29,6 +29,10 @@ class DataError(SpiketrainError, RuntimeError):
     """A data file is missing, truncated or not what it claims to be."""
 
 
+class SimulationError(SpiketrainError, RuntimeError):
+    """A simulation cannot go on: a State is no longer a number."""
+
+
 class TrainingError(SpiketrainError, RuntimeError):
     """Training cannot go on: the loss is no longer a number."""
 

@@ -10,19 +10,20 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from spiketrain import units
 from spiketrain.errors import DomainError, ShapeError, UnitError
-from spiketrain.units import Constant, magnitude, same_dimension, show, unit_of, with_unit
+from spiketrain.units import magnitude, same_dimension, show, unit_of, with_unit
 
 
 def _common(owner: str, **arguments: Any) -> tuple[Any, ...]:
     """Return the magnitudes of all arguments in the unit of the first, and that unit."""
-    first = Constant.of(next(iter(arguments.values())))
+    first = units.Constant.of(next(iter(arguments.values())))
     if not all(same_dimension(unit_of(value), first.unit) for value in arguments.values()):
         names = ", ".join(f"{name}=..." for name in arguments)
         *most, last = (show(value) for value in arguments.values())
         raise UnitError(f"{owner}({names}) must share a unit, got {', '.join(most)} and {last}.")
-    constants = [Constant.of(value) for value in arguments.values()]
-    converted = [c if c.unit == first.unit else Constant.of(c.value.in_unit(first.unit)) for c in constants]
+    constants = [units.Constant.of(value) for value in arguments.values()]
+    converted = [c if c.unit == first.unit else units.Constant.of(c.value.in_unit(first.unit)) for c in constants]
     return *(c.magnitude for c in converted), first.unit
 
 
@@ -39,6 +40,18 @@ class _Hashable:
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}{self._key}"
+
+
+class Constant(_Hashable):
+    """Draw the same value everywhere: for where an initialiser is asked for, as in `Dale(Constant(0.5 * u.nS))`."""
+
+    def __init__(self, value: Any):
+        constant = units.Constant.of(value)
+        self.value, self.unit = self._key = (constant.magnitude, constant.unit)
+
+    def __call__(self, key: jax.Array, shape: tuple[int, ...], dtype: Any = float) -> Any:
+        """Return an array of the value."""
+        return with_unit(jnp.full(shape, self.value, dtype), self.unit)
 
 
 class Uniform(_Hashable):
@@ -119,7 +132,7 @@ class Sparse(_Hashable):
     def __init__(self, prob: float, weight: Any):
         if not 0 < prob <= 1:
             raise DomainError(f"Sparse(prob=...) must lie in (0, 1], got {show(prob)}.")
-        constant = Constant.of(weight)
+        constant = units.Constant.of(weight)
         self.prob, self.weight, self.unit = self._key = (float(prob), constant.magnitude, constant.unit)
 
     def __call__(self, key: jax.Array, shape: tuple[int, ...], dtype: Any = float) -> Any:
@@ -128,13 +141,13 @@ class Sparse(_Hashable):
 
 
 class Scaled(_Hashable):
-    """Multiply what a unitless initialiser draws by `scale`: `Scaled(nnx.initializers.orthogonal(), 0.5 * u.nS)`.
+    """Multiply what any other unitless initialiser draws by `scale`: `Scaled(nnx.initializers.delta_orthogonal(), 0.5)`.
 
-    Two are equal if they hold the same function: `orthogonal()` makes a new one each time it is called.
+    Two are equal if they hold the same function, and `delta_orthogonal()` makes a new one each time it is called.
     """
 
     def __init__(self, initializer: Callable[..., Any], scale: Any):
-        constant = Constant.of(scale)
+        constant = units.Constant.of(scale)
         self.initializer, self.scale, self.unit = self._key = (initializer, constant.magnitude, constant.unit)
 
     def __call__(self, key: jax.Array, shape: tuple[int, ...], dtype: Any = float) -> Any:
@@ -143,6 +156,78 @@ class Scaled(_Hashable):
         if unit_of(drawn) != unit_of(1.0):
             raise UnitError(f"Scaled(initializer=...) must draw bare numbers, got {show(drawn)}.")
         return with_unit(self.scale * drawn, self.unit)
+
+
+class _Named(_Hashable):
+    """Multiply what the initialiser `stock` of JAX draws by `scale`, which may have a unit."""
+
+    stock: Callable[..., jax.Array]
+
+    def __init__(self, scale: Any = 1.0):
+        constant = units.Constant.of(scale)
+        self.scale, self.unit = self._key = (constant.magnitude, constant.unit)
+
+    def __call__(self, key: jax.Array, shape: tuple[int, ...], dtype: Any = float) -> Any:
+        """Draw an array."""
+        wide = jnp.promote_types(dtype, jnp.float32)  # the decomposition behind Orthogonal knows no half precision
+        return with_unit((self.scale * type(self).stock(key, shape, wide)).astype(dtype), self.unit)
+
+
+class KaimingNormal(_Named):
+    r"""Draw from a normal distribution of variance $2 / n_{in}$, times `scale`: `KaimingNormal(0.5 * u.nA)`.
+
+    $n_{in}$ is the number of weights onto a neuron: rows of a matrix `(pre, post)`, places times channels of a kernel.
+    What lies beyond two standard deviations is drawn again, as in all of JAX's.
+
+    Reference: He et al. (2015), https://arxiv.org/abs/1502.01852.
+    """
+
+    stock = jax.nn.initializers.he_normal()
+
+
+class KaimingUniform(_Named):
+    r"""Draw uniformly with the variance $2 / n_{in}$ of `KaimingNormal`, times `scale`."""
+
+    stock = jax.nn.initializers.he_uniform()
+
+
+class XavierNormal(_Named):
+    r"""Draw from a normal distribution of variance $2 / (n_{in} + n_{out})$, times `scale`.
+
+    Reference: Glorot and Bengio (2010), https://proceedings.mlr.press/v9/glorot10a.html.
+    """
+
+    stock = jax.nn.initializers.glorot_normal()
+
+
+class XavierUniform(_Named):
+    r"""Draw uniformly with the variance $2 / (n_{in} + n_{out})$ of `XavierNormal`, times `scale`."""
+
+    stock = jax.nn.initializers.glorot_uniform()
+
+
+class LecunNormal(_Named):
+    r"""Draw from a normal distribution of variance $1 / n_{in}$, times `scale`.
+
+    Reference: LeCun et al. (1998), https://doi.org/10.1007/3-540-49430-8_2.
+    """
+
+    stock = jax.nn.initializers.lecun_normal()
+
+
+class LecunUniform(_Named):
+    r"""Draw uniformly with the variance $1 / n_{in}$ of `LecunNormal`, times `scale`."""
+
+    stock = jax.nn.initializers.lecun_uniform()
+
+
+class Orthogonal(_Named):
+    r"""Draw a matrix with orthonormal rows or columns, whichever are fewer, times `scale`.
+
+    Reference: Saxe et al. (2014), https://arxiv.org/abs/1312.6120.
+    """
+
+    stock = jax.nn.initializers.orthogonal()
 
 
 class Dale(_Hashable):

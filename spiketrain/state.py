@@ -24,10 +24,12 @@ class State(nnx.Variable):
         value: a number, array or `Quantity`; integers become floating.
         domain: where the value may lie. The leaf holds `domain.inverse(value)`, which is unconstrained, so
             that an optimizer can move it anywhere and the value still stays inside.
+        dtype: what it is kept in, `environ.get_dtype()` for instance; that of `value` unless it is given. Half
+            precision is for keeping, not for computing: `.value` hands out single precision at least.
     """
 
-    def __init__(self, value: Any, *, domain: Domain = REAL, **metadata: Any):
-        bare = jnp.asarray(magnitude(value))
+    def __init__(self, value: Any, *, domain: Domain = REAL, dtype: Any = None, **metadata: Any):
+        bare = jnp.asarray(magnitude(value), dtype)
         if not jnp.issubdtype(bare.dtype, jnp.inexact):
             bare = bare.astype(float)
         super().__init__(domain.inverse(bare), unit=unit_of(value), domain=domain, **metadata)
@@ -35,7 +37,10 @@ class State(nnx.Variable):
     @property
     def value(self) -> Any:
         """The value, as a `Quantity` where the State has a unit."""
-        return with_unit(self.domain.forward(self.get_raw_value()), self.unit)
+        raw = self.get_raw_value()
+        if jnp.issubdtype(raw.dtype, jnp.floating) and jnp.finfo(raw.dtype).bits < 32:
+            raw = raw.astype(jnp.float32)  # a constant times half precision would be rounded before it is used
+        return with_unit(self.domain.forward(raw), self.unit)
 
     @value.setter
     def value(self, new: Any) -> None:

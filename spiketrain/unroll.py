@@ -34,23 +34,22 @@ def unroll(model: Any, *inputs: Any, batch_shape: tuple[int, ...] | None = None,
         ShapeError: the inputs disagree on T, or do not end in the model's input shape.
         StateError: `update` created or removed a State, or changed a Param.
     """
-    length = _length(model, inputs, length)
+    length = length_of(model, inputs, length)
     captured = {type(kind) for kind in getattr(model, "__captures__", ())}
     fresh = not (_continuing.value and _holds_state(model))
     if _visited.get() is not None:
         _visit(model)
     if fresh and batch_shape is None:
-        batch_shape = _batch_shape(model, inputs)
+        batch_shape = batch_of(model, inputs)
 
     with _captures_set_aside(model):
         graphdef, params, rest = nnx.split(model, nnx.Param, ...)
-        run = _run if _hashable(graphdef) else _run.__wrapped__  # type: ignore[attr-defined]
-        ys, trains, short, changed = run(
-            graphdef, tuple(batch_shape or ()) if fresh else None, StateTrain in captured, length, params, rest, inputs
-        )
-        _write_back(model, changed)
+        step = _update_and_states if StateTrain in captured else _update
+        start = tuple(batch_shape or ()) if fresh else None
+        (ys, trains), short, changed = run_steps(graphdef, start, step, length, params, rest, inputs)
+        write_back(model, changed)
         if _continuing.value:
-            _attach(model, short)
+            attach(model, short)
     if SpikeTrain in captured and hasattr(type(model), "spikes"):
         model.sow(SpikeTrain, "spikes", ys)
     if StateTrain in captured:
@@ -59,22 +58,72 @@ def unroll(model: Any, *inputs: Any, batch_shape: tuple[int, ...] | None = None,
     return ys
 
 
+def for_loop(step: Callable[..., Any], model: Any, *inputs: Any, length: int | None = None) -> Any:
+    """Run `step(model, *x)` once per time step, compiled, and return what it returns, time first.
+
+    Unlike a call of the model, the loop goes on from the State that is in `model` and leaves the last one there:
+    `model.init_state(batch_shape)` begins a trial. The step may do anything with the model that `update` may.
+
+    Args:
+        step: a function of the model and of one step of the inputs. A function that is defined once is compiled
+            once; a new lambda at every call is compiled at every call.
+        model: whatever the step reads and writes: a `Dynamics`, or any flax module that holds some.
+        inputs: pytrees whose leaves have time first.
+        length: the number of steps, where there are no inputs.
+
+    Raises:
+        ShapeError: the inputs disagree on the number of steps.
+        StateError: the step created or removed a State, or changed a Param.
+    """
+    length = length_of(model, inputs, length)
+    graphdef, params, rest = nnx.split(model, nnx.Param, ...)
+    ys, short, changed = run_steps(graphdef, None, step, length, params, rest, inputs)
+    write_back(model, changed | leaves_of(short))
+    return ys
+
+
+def _update(model: Any, *x: Any) -> Any:
+    return model.update(*x), {}
+
+
+def _update_and_states(model: Any, *x: Any) -> Any:
+    y = model.update(*x)
+    return y, {path: state.value for path, state in _variables(nnx.state(model, ShortTermState)).items()}
+
+
+def run_steps(
+    graphdef: Any, batch_shape: Any, step: Callable[..., Any], length: int, params: Any, rest: Any, inputs: Any
+) -> tuple[Any, Any, dict[str, Any]]:
+    """Scan `step(model, *x)`; return its outputs, the last short-term State and what else has changed.
+
+    Args:
+        graphdef: the model, split into this and the next two.
+        batch_shape: that of a fresh trial; None goes on from the State in `rest`.
+        step: the function of one step.
+        length: the number of steps.
+        params: what no step may change.
+        rest: everything else.
+        inputs: one pytree per argument of the step behind the model.
+    """
+    run = _run if _hashable(graphdef) else _run.__wrapped__  # type: ignore[attr-defined]
+    return run(graphdef, batch_shape, step, length, params, rest, inputs)
+
+
 @partial(jax.jit, static_argnums=(0, 1, 2, 3))
-def _run(graphdef, batch_shape, record, length, params, rest, inputs):
-    """Scan the step; a `batch_shape` of None continues from the State in `rest`."""
-    given = _raw(rest)
-    before = given.keys() | _raw(params).keys()
+def _run(graphdef, batch_shape, step, length, params, rest, inputs):
+    given = leaves_of(rest)
+    before = given.keys() | leaves_of(params).keys()
     model = nnx.merge(graphdef, params, rest, copy=True)
     if batch_shape is not None:
         model.init_state(batch_shape)
     stepdef, params, short, other = nnx.split(model, nnx.Param, ShortTermState, ...)
-    _check_only_short_term_created(model, before, _raw(params).keys() | _raw(other).keys())
-    changed = {path for path, leaf in _raw(other).items() if leaf is not given[path]}
+    _check_only_short_term_created(model, before, leaves_of(params).keys() | leaves_of(other).keys())
+    changed = {path for path, leaf in leaves_of(other).items() if leaf is not given[path]}
 
-    def step(carry, x):
+    def one(carry, x):
         short, other = carry
         model = nnx.merge(stepdef, params, short, other, copy=True)
-        y = model.update(*x)
+        y = step(model, *x)
         stepdef_after, params_after, short_after, other_after = nnx.split(model, nnx.Param, ShortTermState, ...)
         _check_same_structure(model, stepdef, stepdef_after)
         for path in _differing(params, params_after):
@@ -82,24 +131,23 @@ def _run(graphdef, batch_shape, record, length, params, rest, inputs):
                 f"{type(model).__name__}.update changed the Param `{path}`. Use a LongTermState for what a trial changes."
             )
         changed.update(_differing(other, other_after))
-        trains = {"/".join(map(str, path)): s.value for path, s in nnx.to_flat_state(short_after)} if record else {}
-        return (short_after, other_after), (y, trains)
+        return (short_after, other_after), y
 
     def is_carried(path, _):
         return "/".join(map(str, path)) in changed
 
-    if _raw(other):  # one abstract step tells what must be carried; the rest, such as connectivity, is a constant
-        jax.eval_shape(step, (short, other), jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape[1:], x.dtype), inputs))
+    if leaves_of(other):  # one abstract step tells what must be carried; the rest, such as connectivity, is a constant
+        jax.eval_shape(one, (short, other), jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape[1:], x.dtype), inputs))
     carried, constant = nnx.split_state(other, is_carried, ...)
 
     def loop(carry, x):
         short, carried = carry
-        (short, other), out = step((short, nnx.merge_state(carried, constant)), x)
-        return (short, nnx.split_state(other, is_carried, ...)[0]), out
+        (short, other), y = one((short, nnx.merge_state(carried, constant)), x)
+        return (short, nnx.split_state(other, is_carried, ...)[0]), y
 
-    (short, carried), (ys, trains) = jax.lax.scan(loop, (short, carried), inputs, length)
-    leaves = _raw(carried)
-    return ys, trains, short, {path: leaves[path] for path in sorted(changed)}
+    (short, carried), ys = jax.lax.scan(loop, (short, carried), inputs, length)
+    leaves = leaves_of(carried)
+    return ys, short, {path: leaves[path] for path in sorted(changed)}
 
 
 def advance(
@@ -127,24 +175,24 @@ def advance(
             "`advance(model, carry, xs, method=lambda model, xs: nnx.capture(model, SpikeTrain)(xs))`."
         )
     run = nnx.clone(model)
-    given = _raw(nnx.state(run, nnx.Not(ShortTermState)))
-    _detach(run)
+    given = leaves_of(nnx.state(run, nnx.Not(ShortTermState)))
+    detach(run)
     if carry is not None:
-        _attach(run, jax.tree.map(lambda leaf: leaf, carry))  # a copy: the caller may use the carry again
+        attach(run, jax.tree.map(lambda leaf: leaf, carry))  # a copy: the caller may use the carry again
     token = _visited.set(set())
     try:
         with _continuing(True):
             ys = (method or type(run).__call__)(run, *inputs, **options)
     finally:
         _visited.reset(token)
-    after = _raw(nnx.state(run, nnx.Not(ShortTermState)))
+    after = leaves_of(nnx.state(run, nnx.Not(ShortTermState)))
     changed = {path: leaf for path, leaf in after.items() if path in given and leaf is not given[path]}
-    if averaged := sorted(changed.keys() & _raw(nnx.state(run, nnx.BatchStat)).keys()):
+    if averaged := sorted(changed.keys() & leaves_of(nnx.state(run, nnx.BatchStat)).keys()):
         raise StateError(
             f"advance would change {averaged}: normalising over time needs the whole trial. Call the model on the "
             "whole trial, or write `model.eval()` first."
         )
-    _write_back(model, changed)
+    write_back(model, changed)
     return ys, nnx.state(run, ShortTermState)
 
 
@@ -165,7 +213,7 @@ def unroll_in_pieces(
     Returns:
         The output of the whole trial, equal to that of one call.
     """
-    length = _length(model, inputs, None)
+    length = length_of(model, inputs, None)
     if steps < 1:
         raise ShapeError(f"unroll_in_pieces(steps=...) must be at least 1, got {steps}.")
     whole = length // steps
@@ -176,13 +224,13 @@ def unroll_in_pieces(
     @jax.checkpoint
     def piece(carry, xs):
         rest, short = carry
-        given = _raw(rest)
+        given = leaves_of(rest)
         model = nnx.merge(graphdef, params, rest, copy=True)
         ys, short = advance(model, short, *xs, method=method)
         if truncate:
             short = jax.lax.stop_gradient(short)
         rest = nnx.state(model, nnx.Not(nnx.Param))
-        changed.update(path for path, leaf in _raw(rest).items() if leaf is not given[path])
+        changed.update(path for path, leaf in leaves_of(rest).items() if leaf is not given[path])
         return (rest, short), ys
 
     first = jax.tree.map(lambda x: x[: whole * steps].reshape(whole, steps, *x.shape[1:]), inputs)
@@ -191,12 +239,13 @@ def unroll_in_pieces(
     if whole * steps < length:
         carry, tail = piece(carry, jax.tree.map(lambda x: x[whole * steps :], inputs))
         ys = jax.tree.map(lambda a, b: jax.numpy.concatenate([a, b]), ys, tail)
-    leaves = _raw(carry[0])
-    _write_back(model, {path: leaves[path] for path in changed})
+    leaves = leaves_of(carry[0])
+    write_back(model, {path: leaves[path] for path in changed})
     return ys
 
 
-def _length(model: Any, inputs: Any, length: int | None) -> int:
+def length_of(model: Any, inputs: Any, length: int | None) -> int:
+    """Return the number of steps on which all inputs, and `length` where it is given, agree."""
     name = type(model).__name__
     lengths = set()
     for leaf in jax.tree.leaves(inputs):
@@ -215,7 +264,8 @@ def _length(model: Any, inputs: Any, length: int | None) -> int:
     return lengths.pop()
 
 
-def _batch_shape(model: Any, inputs: Any) -> tuple[int, ...]:
+def batch_of(model: Any, inputs: Any) -> tuple[int, ...]:
+    """Return the batch shape that the inputs show to a model which knows the shape of one."""
     size = getattr(model, "in_size", None)
     if size is None:
         return ()
@@ -234,13 +284,18 @@ def _batch_shape(model: Any, inputs: Any) -> tuple[int, ...]:
     return batch
 
 
-def _raw(state: Any) -> dict[str, Any]:
-    return {"/".join(map(str, path)): v.get_raw_value() for path, v in nnx.to_flat_state(state)}
+def _variables(state: Any) -> dict[str, Any]:
+    return {"/".join(map(str, path)): variable for path, variable in nnx.to_flat_state(state)}
+
+
+def leaves_of(state: Any) -> dict[str, Any]:
+    """Return the bare arrays by their path, such as `E/V`."""
+    return {path: variable.get_raw_value() for path, variable in _variables(state).items()}
 
 
 def _differing(before: Any, after: Any) -> list[str]:
-    old = _raw(before)
-    return [path for path, leaf in _raw(after).items() if leaf is not old[path]]
+    old = leaves_of(before)
+    return [path for path, leaf in leaves_of(after).items() if leaf is not old[path]]
 
 
 def _hashable(x: Any) -> bool:
@@ -277,19 +332,22 @@ def _at(model: Any, path: Any) -> Any:
     return model
 
 
-def _attach(model: Any, short: Any) -> None:
+def attach(model: Any, short: Any) -> None:
+    """Put short-term State into a model that has none."""
     for path, state in nnx.to_flat_state(short):
         setattr(_at(model, path[:-1]), path[-1], state)
 
 
-def _detach(model: Any) -> None:
+def detach(model: Any) -> None:
+    """Remove all short-term State from a model."""
     for path, _ in nnx.to_flat_state(nnx.state(model, ShortTermState)):
         delattr(_at(model, path[:-1]), path[-1])
 
 
-def _write_back(model: Any, changed: dict[str, Any]) -> None:
+def write_back(model: Any, changed: dict[str, Any]) -> None:
+    """Write bare arrays to the Variables at their paths."""
     if changed:
-        variables = {"/".join(map(str, path)): v for path, v in nnx.to_flat_state(nnx.state(model))}
+        variables = _variables(nnx.state(model))
         for path, leaf in changed.items():
             variables[path].set_raw_value(leaf)
 

@@ -389,6 +389,60 @@ def more_neurons():
     )
 
 
+def neurons_with_synapses():
+    """Neurons with synapses of their own."""
+
+    def arriving(*scales):
+        """Draw what arrives at each kind of synapse, and a current in nA."""
+        return lambda rng, shape: (
+            *(scale * arrivals(rng, shape)[0] for scale in scales),
+            *current(0.1, 0.3)(rng, shape),
+        )
+
+    def reference(run, **parameters):
+        def call(*arrays, dt):
+            trains = run(*arrays, dt=dt, **parameters)
+            return {"out": trains["spikes"], **trains}
+
+        return call
+
+    tau_syn = np.array([0.6, 3.0, 14.0, 14.001, 90.0])  # of the membrane: 14
+    yield Row(
+        "LIFCurrExp-units",
+        lambda: st.LIFCurrExp(N, tau_syn=tau_syn * u.ms, **quantities(REAL)),
+        arriving(0.6),
+        reference(lambda *x, **k: refn.synaptic_current(x, **k), tau_syn=tau_syn, **REAL),
+        feed=lambda w, I: (jnp.asarray(w) * u.nA, jnp.asarray(I) * u.nA),
+    )
+    yield Row(
+        "LIFCurrExp-conductances-refractory",
+        lambda: st.LIFCurrExp(N, tau_syn=5.0 * u.ms, reset=st.HardReset(), tau_ref=3.0 * u.ms, **quantities(REAL)),
+        lambda rng, shape: (*arrivals(rng, shape), *everything(rng, shape)),
+        lambda w, exc, inh, I, dV, *, dt: reference(
+            lambda *x, **k: refn.synaptic_current(x, **k),
+            tau_syn=5.0,
+            g=(0.0, -80.0),
+            reset="hard",
+            tau_ref=3.0,
+            **REAL,
+        )(w, I * 1e-3, exc * 1e-3, inh * 1e-3, dV, dt=dt),
+        feed=lambda w, *rest: (jnp.asarray(w) * u.nA, *feed_everything(*rest)),
+    )
+    synapses = dict(tau_exc=np.array([1.0, 3.0, 5.0, 8.0, 20.0]), tau_inh=10.0, E_exc=0.0, E_inh=-80.0)
+    units = dict(tau_exc=MS, tau_inh=MS, E_exc=MV, E_inh=MV)
+    yield Row(
+        "LIFCondExp-refractory",
+        lambda: st.LIFCondExp(
+            N, tau_ref=3.0 * u.ms, **quantities(REAL), **{name: value * units[name] for name, value in synapses.items()}
+        ),
+        arriving(20.0, 8.0),
+        lambda exc, inh, I, *, dt: reference(refn.synaptic_conductances, tau_ref=3.0, **synapses, **REAL)(
+            exc * 1e-3, inh * 1e-3, I, dt=dt
+        ),
+        feed=lambda exc, inh, I: (jnp.asarray(exc) * u.nS, jnp.asarray(inh) * u.nS, jnp.asarray(I) * u.nA),
+    )
+
+
 def synapses():
     """Every synapse, with and without units."""
     tau = np.array([1.0, 3.0, 5.0, 20.0, 100.0])
@@ -612,14 +666,14 @@ def chains():
     )
 
     def delta(x, *, dt):
-        trains = ref.neuron(jump=ref.expon(x @ (4.0 * W_IN), tau=2.0, dt=dt), dt=dt, reset="hard", **REAL)
+        trains = ref.neuron(jump=x @ (6.0 * W_IN), dt=dt, reset="hard", **REAL)
         return {"out": trains["spikes"], **below("neuron", trains)}
 
     yield Row(
-        "Expon-Delta-LIF",
+        "Instant-Delta-LIF",
         lambda: Driven(
             st.LIF(N, reset=st.HardReset(), **quantities(REAL)),
-            st.AlignPostProj(st.Dense(PRE, N, weight=4.0 * W_IN * u.mV), st.Expon(N, tau=2.0 * u.ms), st.Delta()),
+            st.AlignPostProj(st.Dense(PRE, N, weight=6.0 * W_IN * u.mV), st.Instant(N), st.Delta()),
         ),
         spikes,
         delta,
@@ -715,7 +769,16 @@ def circuits():
     )
 
 
-ROWS = [*neurons(), *more_neurons(), *synapses(), *more_synapses(), *chains(), *more_projections(), *circuits()]
+ROWS = [
+    *neurons(),
+    *more_neurons(),
+    *neurons_with_synapses(),
+    *synapses(),
+    *more_synapses(),
+    *chains(),
+    *more_projections(),
+    *circuits(),
+]
 
 
 class LayeredNet(nnx.Module):

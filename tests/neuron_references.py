@@ -5,8 +5,9 @@ of the last spike. Plain numbers in ms, mV, nA, Mohm and uS; per area uA, mS and
 """
 
 import numpy as np
+from scipy.linalg import expm
 
-from references import relax
+from references import expon, relax
 
 
 def exponential_euler(V, *, F, J, dt):
@@ -186,3 +187,53 @@ def channels(I, *, dt, ENa, gNa, EK, gK, EL, gL, C, rates, V_th=20.0, V_rest=-65
 
     start = {"V": V_rest} | {name: alpha / (alpha + beta) for name, (alpha, beta) in rates(np.asarray(V_rest)).items()}
     return trial(I, advance, start=start, V_th=fixed(V_th), V_reset=None, dt=dt, reset="none", crossing=True)
+
+
+def synaptic_current(inputs, *, dt, R, tau, tau_syn, V_th, V_reset, V_rest, g=(), reset="soft", tau_ref=0.0):
+    """Run LIFCurrExp by the matrix exponential of its linear system (V, I, 1); `g` holds reversal potentials.
+
+    The inputs are what arrives, the current and, where `g` is given, one conductance for each and the jumps.
+    """
+
+    def advance(x, s, inputs):
+        w, current, conductances, jump = inputs[0], inputs[1], inputs[2 : 2 + len(g)], inputs[-1] if g else 0.0
+        drive = V_rest + R * (current + sum(c * E for c, E in zip(conductances, g, strict=True)))
+        A = np.zeros((*w.shape, 3, 3))
+        A[..., 0, 0], A[..., 0, 1], A[..., 0, 2] = -(1 + R * sum(conductances)) / tau, R / tau, drive / tau
+        A[..., 1, 1] = -1 / tau_syn
+        V, I, _ = np.moveaxis(expm(A * dt) @ np.stack([x["V"], x["I_syn"], 0 * w + 1], -1)[..., None], -2, 0)[..., 0]
+        return {"V": V + jump, "I_syn": I + w}
+
+    start = {"V": V_rest, "I_syn": 0.0}
+    return trial(inputs, advance, start=start, V_th=fixed(V_th), V_reset=V_reset, dt=dt, reset=reset, tau_ref=tau_ref)
+
+
+def synaptic_conductances(
+    exc, inh, I, *, dt, R, tau, V_th, V_reset, V_rest, tau_exc, tau_inh, E_exc, E_inh, reset="soft", tau_ref=0.0
+):
+    """Run LIFCondExp: conductances as sums over all past arrivals, averaged over each step by quadrature."""
+    nodes, weights = np.polynomial.legendre.leggauss(12)
+    trains, means = {}, {}
+    for name, w, tau_g in (("g_exc", exc, tau_exc), ("g_inh", inh, tau_inh)):
+        trains[name] = expon(w, tau=tau_g, dt=dt)
+        before = np.concatenate([0 * w[:1], trains[name][:-1]])
+        means[name] = sum(
+            p / 2 * before * np.exp(-(x + 1) / 2 * dt / tau_g) for x, p in zip(nodes, weights, strict=True)
+        )
+
+    def advance(x, s, inputs):
+        current, ge, gi = inputs
+        rate, drive = (1 + R * (ge + gi)) / tau, (V_rest + R * (current + ge * E_exc + gi * E_inh)) / tau
+        return {"V": relax(x["V"], rate=rate, drive=drive, dt=dt)}
+
+    arrays = (I, means["g_exc"], means["g_inh"])
+    return trains | trial(
+        arrays,
+        advance,
+        start={"V": V_rest},
+        V_th=fixed(V_th),
+        V_reset=V_reset,
+        dt=dt,
+        reset=reset,
+        tau_ref=tau_ref,
+    )

@@ -144,6 +144,18 @@ def test_a_sparse_comm_runs_in_a_circuit_and_under_vmap():
     equal(g, 2 * x @ matrix(comm) @ matrix(comm).T, rtol=1e-12)
 
 
+def test_a_train_of_no_steps_is_none():
+    """`advance` begins a trial with one."""
+    comm = st.FixedProb(30, 20, 0.2, 0.5 * u.nS, seed=0)
+    empty = comm(jnp.zeros((0, 4, 30)))
+    assert empty.shape == (0, 4, 20) and u.get_unit(empty) == u.nS
+    spikes = jnp.asarray(np.random.default_rng(0).binomial(1, 0.2, (20, 4, 30)).astype(float))
+    projection = st.AlignPostProj(comm, st.Expon(20, tau=3.0 * u.ms), st.CUBA())
+    whole = projection(spikes)
+    assert np.any(whole.I.mantissa)
+    np.testing.assert_allclose(st.unroll_in_pieces(projection, spikes, steps=7).I.mantissa, whole.I.mantissa, rtol=1e-6)
+
+
 def test_gradients_through_time_equal_those_of_the_dense_product():
     rng = np.random.default_rng(0)
     sparse = st.FixedProb(12, 12, 0.4, st.Trainable(per_connection), seed=1, rngs=nnx.Rngs(0))

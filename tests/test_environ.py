@@ -37,6 +37,7 @@ def set_dt():
         yield environ.set
     finally:
         environ._dt_seconds.set_global(None)
+        environ._dtype.set_global(None)
 
 
 CALLS = {
@@ -191,3 +192,65 @@ def test_decay_is_computed_in_double_precision_for_a_constant():
         assert environ.decay(20.0) == environ.decay(20.0 * u.ms)
         assert environ.steps_per(20.0 * u.ms) == pytest.approx(0.005, rel=1e-15)
         np.testing.assert_allclose(environ.decay(jnp.asarray([10.0, 20.0]) * u.ms), np.exp([-0.01, -0.005]), rtol=1e-6)
+
+
+# --- The dtype of State
+
+
+def kept():
+    """Return the dtype of V, under the settings that hold now."""
+    cell = model()
+    cell.init_state()
+    return cell.V.get_raw_value().dtype
+
+
+def test_State_is_kept_in_the_dtype_that_is_set(set_dt):
+    with environ.context(dt=1.0 * u.ms):
+        assert kept() == environ.get_dtype() == jnp.float32
+        with environ.context(dtype=jnp.bfloat16):
+            assert kept() == environ.get_dtype() == jnp.bfloat16
+            assert environ.dt_in_seconds() == 1e-3
+            with environ.context(dt=2.0 * u.ms):
+                assert kept() == jnp.bfloat16 and environ.dt_in_seconds() == 2e-3
+            with environ.context(dt=2.0 * u.ms, dtype="float16"):
+                assert kept() == jnp.float16 and environ.dt_in_seconds() == 2e-3
+        assert kept() == jnp.float32
+    set_dt(dtype=np.float16)
+    assert kept() == jnp.float16
+    with jax.enable_x64(True):
+        assert kept() == jnp.float16
+        environ._dtype.set_global(None)
+        assert kept() == jnp.float64
+        with environ.context(dtype=float):
+            assert kept() == jnp.float64
+        with environ.context(dtype=jnp.float32):
+            assert kept() == jnp.float32
+
+
+@pytest.mark.parametrize("call", CALLS)
+def test_no_compiled_function_is_used_under_another_dtype(call):
+    run = CALLS[call](model())
+    with environ.context(dt=1.0 * u.ms):
+        single = run(X)
+        with environ.context(dtype=jnp.bfloat16):
+            half = by_hand(model(), jnp.asarray(X), batch=(2,))
+            active(half)
+            equal(run(X), half, rtol=0)
+        assert not np.array_equal(half, single)
+        equal(run(X), single, rtol=0)
+
+
+@pytest.mark.parametrize(
+    "given, error, says",
+    [
+        (dict(dtype=jnp.int32), st.DomainError, ["environ(dtype=...)", "floating", "int32", "`dtype=jnp.bfloat16`"]),
+        (dict(dtype="bf16"), st.DomainError, ["environ(dtype=...)", "floating", "'bf16'"]),
+        (dict(dtype=np.float64), st.DomainError, ["environ(dtype=...)", "float64", "JAX_ENABLE_X64"]),
+        ({}, TypeError, ["dt or dtype", "`environ.context(dt=1.0 * u.ms)`"]),
+    ],
+)
+@pytest.mark.parametrize("how", [environ.context, environ.set], ids=["context", "set"])
+def test_a_dtype_that_makes_no_sense_is_refused(how, given, error, says):
+    with pytest.raises(error) as raised:
+        how(**given)
+    assert all(part in str(raised.value) for part in says), raised.value

@@ -13,6 +13,15 @@ KEY = jax.random.key(0)
 SHAPE = (200, 300)
 lecun = nnx.initializers.lecun_normal()
 
+NAMED = {
+    st.KaimingNormal: nnx.initializers.kaiming_normal,
+    st.KaimingUniform: nnx.initializers.kaiming_uniform,
+    st.XavierNormal: nnx.initializers.xavier_normal,
+    st.XavierUniform: nnx.initializers.xavier_uniform,
+    st.LecunNormal: nnx.initializers.lecun_normal,
+    st.LecunUniform: nnx.initializers.lecun_uniform,
+    st.Orthogonal: nnx.initializers.orthogonal,
+}
 DRAWS = [
     st.Uniform(1.0 * u.nS, 0.003 * u.uS),
     st.Normal(1.5 * u.nS, 0.0001 * u.uS),
@@ -21,6 +30,8 @@ DRAWS = [
     st.Sparse(0.2, 2.0 * u.nS),
     st.Scaled(lecun, 2.0 * u.nS),
     st.Dale(st.Sparse(0.2, 2.0 * u.nS), excitatory=0.8, inhibition=4.0),
+    st.Constant(2.0 * u.nS),
+    *(named(2.0 * u.nS) for named in NAMED),
 ]
 every_draw = pytest.mark.parametrize("draw", DRAWS, ids=lambda draw: type(draw).__name__)
 
@@ -38,7 +49,7 @@ def test_the_unit_is_that_of_the_first_argument_and_the_dtype_is_kept(draw):
     assert np.isfinite(np.asarray(drawn.mantissa, float)).all()
 
 
-@pytest.mark.parametrize("draw", DRAWS[-2:], ids=lambda draw: type(draw).__name__)
+@pytest.mark.parametrize("draw", DRAWS[-9:], ids=lambda draw: type(draw).__name__)
 def test_an_initialiser_becomes_a_trained_weight_with_a_unit(draw):
     weight = st.Dense(8, 6, weight=st.Trainable(draw), rngs=nnx.Rngs(0)).weight
     assert isinstance(weight, st.ParamState) and weight.value.unit == u.nS and weight.value.shape == (8, 6)
@@ -54,6 +65,9 @@ def test_an_initialiser_becomes_a_trained_weight_with_a_unit(draw):
         lambda: st.Sparse(0.2, 2.0 * u.nS),
         lambda: st.Scaled(lecun, 2.0 * u.nS),
         lambda: st.Dale(st.Sparse(0.2, 2.0 * u.nS), excitatory=0.8, inhibition=4.0),
+        lambda: st.Constant(2.0 * u.nS),
+        lambda: st.Orthogonal(2.0 * u.nS),
+        lambda: st.KaimingNormal(),
     ],
 )
 def test_equal_arguments_make_equal_values(make):
@@ -68,6 +82,40 @@ def test_the_unit_and_every_argument_tell_two_apart():
     assert st.Scaled(lecun, 1.0) != st.Scaled(lecun, 1.0 * u.nS)
     assert st.Dale(st.Sparse(0.1, 1.0)) != st.Dale(st.Sparse(0.1, 1.0), inhibition=2.0)
     assert st.TruncatedNormal(0.0, 1.0, low=-1.0, high=1.0) != st.TruncatedNormal(0.0, 1.0, low=-1.0, high=2.0)
+
+
+@pytest.mark.parametrize("named, stock", NAMED.items(), ids=lambda x: x.__name__)
+def test_a_named_initialiser_is_that_of_jax_times_its_scale(named, stock):
+    for shape in ((60, 40), (3, 3, 2, 30)):
+        bare = np.asarray(stock()(KEY, shape, jnp.float32))
+        np.testing.assert_array_equal(named()(KEY, shape, jnp.float32), bare)
+        scaled = named(0.5 * u.nS)(KEY, shape, jnp.float32)
+        assert scaled.unit == u.nS
+        np.testing.assert_array_equal(scaled.mantissa, 0.5 * bare)
+    assert named() != named(2.0) != named(2.0 * u.nS) and len({kind() for kind in NAMED}) == len(NAMED)
+
+
+@pytest.mark.parametrize("shape, fan_in, fan_out", [((300, 200), 300, 200), ((5, 5, 20, 80), 500, 2000)])
+def test_named_initialisers_have_the_variance_of_their_papers(shape, fan_in, fan_out):
+    """Counted over a matrix (pre, post), and over a kernel with its places."""
+    for named, variance in {
+        st.KaimingNormal: 2 / fan_in,
+        st.KaimingUniform: 2 / fan_in,
+        st.XavierNormal: 2 / (fan_in + fan_out),
+        st.XavierUniform: 2 / (fan_in + fan_out),
+        st.LecunNormal: 1 / fan_in,
+        st.LecunUniform: 1 / fan_in,
+    }.items():
+        w = numbers(named(3.0 * u.nS), shape)
+        np.testing.assert_allclose([w.mean() / w.std(), w.var()], [0.0, 9 * variance], atol=0.03, rtol=0.03)
+    w = numbers(st.Orthogonal(3.0 * u.nS), (30, 20))
+    np.testing.assert_allclose(w.T @ w, 9 * np.eye(20), atol=1e-5)
+
+
+def test_a_constant_is_the_same_everywhere_and_may_be_signed():
+    np.testing.assert_array_equal(numbers(st.Constant(0.3 * u.nS), (3, 2)), np.float32(0.3))
+    signed = numbers(st.Dale(st.Constant(0.5 * u.nS), excitatory=0.5, inhibition=2.0), (4, 3))
+    np.testing.assert_array_equal(signed, np.repeat([0.5, -1.0], 2)[:, None] * np.ones(3))
 
 
 def test_a_log_normal_has_the_mean_and_spread_of_its_own():

@@ -239,6 +239,12 @@ def test_constants_without_a_slope_are_refused(wrong, says):
         wrong()
 
 
+def test_a_plain_number_will_do():
+    surrogate = st.ATan(2.0)
+    assert float(surrogate(0.1)) == 1.0 and float(surrogate(-0.1)) == 0.0
+    np.testing.assert_allclose(jax.grad(surrogate)(0.1), surrogate.slope(0.1), rtol=1e-6)
+
+
 def test_a_new_surrogate_is_its_slope():
     @dataclasses.dataclass(frozen=True)
     class Boxcar(st.Surrogate):

@@ -64,17 +64,6 @@ def test_a_dual_exponential_passes_smoothly_through_equal_time_constants():
         )
 
 
-def test_nmda_converges_at_second_order():
-    def g(dt):
-        synapse, steps = st.BioNMDA(1), round(16.0 / dt)
-        with environ.context(dt=dt * u.ms):
-            return float(synapse(jnp.zeros((steps + 1, 1)).at[0].set(1.0))[-1, 0])
-
-    exact = g(0.5 / 64)
-    errors = [abs(g(dt) - exact) for dt in (0.5, 0.25)]
-    assert errors[0] / errors[1] > 3.5 or errors[0] < 1e-9
-
-
 def test_a_saturating_synapse_keeps_its_state_before_the_comm():
     with pytest.raises(st.DomainError, match="AlignPreProj"):
         st.AlignPostProj(st.Dense(PRE, N, weight=W_IN), st.AMPA(N), st.CUBA())

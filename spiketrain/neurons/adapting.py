@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 
 from spiketrain.domain import POSITIVE
-from spiketrain.environ import decay
+from spiketrain.environ import decay, get_dtype
 from spiketrain.neurons.base import Neuron
 from spiketrain.parameter import Parameter
 from spiketrain.state import ShortTermState
@@ -35,7 +35,7 @@ class Adapting(Neuron):
         """Create V and the adaptation current w."""
         super().init_state(batch_shape)
         unit = unit_of(self.V_rest) / unit_of(self.R)
-        self.w = ShortTermState(with_unit(jnp.zeros((*batch_shape, *self.size)), unit))
+        self.w = ShortTermState(with_unit(jnp.zeros((*batch_shape, *self.size)), unit), dtype=get_dtype())
 
     def update(self, *inputs: Any) -> jax.Array:
         """Advance by one step and return the spikes."""

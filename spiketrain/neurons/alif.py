@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 
 from spiketrain.domain import POSITIVE
-from spiketrain.environ import decay
+from spiketrain.environ import decay, get_dtype
 from spiketrain.neurons.lif import LIF
 from spiketrain.parameter import Parameter
 from spiketrain.state import ShortTermState
@@ -51,7 +51,7 @@ class ALIF(LIF):
     def init_state(self, batch_shape: tuple[int, ...] = ()) -> None:
         """Create V and the adaptation a."""
         super().init_state(batch_shape)
-        self.a = ShortTermState(jnp.zeros((*batch_shape, *self.size)))
+        self.a = ShortTermState(jnp.zeros((*batch_shape, *self.size)), dtype=get_dtype())
 
     def threshold(self) -> Any:
         r"""Return $\theta = V_{th} + \beta a$."""

@@ -1,5 +1,6 @@
 """What every spiking neuron shares: the potential V, its threshold, its reset and its spikes."""
 
+import math
 from collections.abc import Callable
 from typing import Any, ClassVar
 
@@ -12,11 +13,11 @@ from flax import nnx
 from spiketrain import inputs as synaptic
 from spiketrain.domain import POSITIVE
 from spiketrain.dynamics import Dynamics
-from spiketrain.environ import decay, steps_per
+from spiketrain.environ import decay, get_dtype, steps_per
 from spiketrain.errors import DomainError
 from spiketrain.integrate import exponential_euler
 from spiketrain.parameter import InitialValue, Parameter, Trainable, drawn, needs_rngs
-from spiketrain.reset import Reset, SoftReset
+from spiketrain.reset import HardReset, NoReset, Reset, SoftReset
 from spiketrain.state import ShortTermState
 from spiketrain.surrogates.base import Surrogate
 from spiketrain.surrogates.sigmoidal import ATan
@@ -59,7 +60,7 @@ class Cell(Dynamics):
         shape, dtype, V = (*batch_shape, *self.size), jnp.result_type(float), self.V_initializer
         V = self.V_rest if V is None else V(self.rngs.params(), shape, dtype) if callable(V) else V
         expect_unit(type(self).__name__, "V_initializer", V, unit_of(self.V_rest))
-        return ShortTermState(with_unit(jnp.broadcast_to(magnitude(V), shape).astype(dtype), unit_of(V)))
+        return ShortTermState(with_unit(jnp.broadcast_to(magnitude(V), shape), unit_of(V)), dtype=get_dtype())
 
     def currents(self, inputs: tuple[Any, ...], *, at: Any, per: Any) -> tuple[Any, Any]:
         """Linearise the summed inputs around the potential `at`; see `spiketrain.inputs.currents`."""
@@ -88,7 +89,8 @@ class Neuron(Cell):
     r"""A cell that emits spikes.
 
     `spikes` is $H((V - \theta) / (V_{th} - V_{reset}))$ of the stored V, which is the potential *before* the
-    reset. The order of one update, in every neuron:
+    reset: zeros and ones in single precision at least, whatever dtype V is kept in. The order of one update, in every
+    neuron:
 
     1. reset: apply the spikes of the stored V to it;
     2. integrate over `dt`;
@@ -97,6 +99,9 @@ class Neuron(Cell):
 
     A refractory period holds V where the reset put it for `round(tau_ref / dt)` steps after the step of a spike:
     what arrives then is lost, and nothing is emitted. Steps are counted, so the period never drifts.
+
+    With $V_{th}$ below $V_{reset}$ the formula would spike where V is low. The constructor refuses that; where
+    training carries one past the other, the spikes of the neuron are NaN from then on.
 
     Args:
         reset: what a spike does to V, `SoftReset()` by default.
@@ -146,7 +151,7 @@ class Neuron(Cell):
             raise DomainError(f"{type(self).__name__}({low}=...) must lie below {high}, got {got}. {remedy}".rstrip())
 
     def init_state(self, batch_shape: tuple[int, ...] = ()) -> None:
-        """Create V, and the steps that are left of a refractory period where there is one."""
+        """Create V, and the steps that are left of a refractory period where there is one, exact in any dtype of V."""
         self.V = self.initial_V(batch_shape)
         if self.tau_ref is not None:
             self.refractory_steps = ShortTermState(jnp.zeros((*batch_shape, *self.size)))
@@ -158,13 +163,25 @@ class Neuron(Cell):
     @property
     def spikes(self) -> jax.Array:
         """The spikes of the stored V, zeros and ones."""
-        spikes = self.surrogate((self.V.value - self.threshold()) / (self.V_th - self.V_reset))
+        span = self.V_th - self.V_reset
+        span = u.math.where(magnitude(span) > 0, span, with_unit(math.nan, unit_of(span)))
+        spikes = self.surrogate((self.V.value - self.threshold()) / span)
         return spikes if self.tau_ref is None else spikes * (self.refractory_steps.value == 0)
 
     @property
     def V_after_reset(self) -> Any:
         """The potential that the next update starts from."""
         return self.reset(self.V.value, self.spikes, self.V_th, self.V_reset)
+
+    def replacing(self, reset: Reset | None) -> Reset:
+        """Return `reset`, `HardReset()` by default, for a potential that runs away and must be brought back."""
+        if isinstance(reset, SoftReset | NoReset):
+            owner, got = type(self).__name__, type(reset).__name__
+            raise DomainError(
+                f"{owner}(reset={got}()) would leave V where it runs away, and the neuron would never come down. "
+                "Write `reset=HardReset()`."
+            )
+        return HardReset() if reset is None else reset
 
     def hold(self, V: Any) -> Any:
         """Return `V`, or V after the reset where the neuron is refractory, and count the steps."""

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 
 from spiketrain.domain import POSITIVE
-from spiketrain.environ import decay
+from spiketrain.environ import decay, get_dtype
 from spiketrain.neurons.base import Neuron
 from spiketrain.parameter import Parameter
 from spiketrain.reset import NoReset
@@ -63,7 +63,7 @@ class ConductanceBased(Neuron):
         super().init_state(batch_shape)
         self.above = ShortTermState(_above(self.V.value, self.V_th))
         for gate, (alpha, beta) in self.rates(_in_mV(self.V.value)).items():
-            setattr(self, gate, ShortTermState(alpha / (alpha + beta)))
+            setattr(self, gate, ShortTermState(alpha / (alpha + beta), dtype=get_dtype()))
 
     @property
     def spikes(self) -> jax.Array:

@@ -10,7 +10,7 @@ from spiketrain.domain import POSITIVE
 from spiketrain.integrate import LARGEST_EXPONENT
 from spiketrain.neurons.base import Neuron
 from spiketrain.parameter import Parameter
-from spiketrain.reset import HardReset, Reset
+from spiketrain.reset import Reset
 from spiketrain.typing import Size
 
 
@@ -19,9 +19,9 @@ class ExpIF(Neuron):
 
     $$\tau \frac{dV}{dt} = -(V - V_{rest}) + \Delta_T \, e^{(V - V_T) / \Delta_T} + R \, I(V)$$
 
-    One step is exponential Euler, of second order between spikes; the exponent stops at 30. Above $V_T$ the potential runs away; a spike is
-    cut off at $V_{th}$ and replaced by $V_{reset}$ (`HardReset`, the default here: subtracting would leave V above
-    $V_T$ and the neuron would never come down).
+    One step is exponential Euler, of second order between spikes; the exponent stops at 30. Above $V_T$ the potential
+    runs away; a spike is cut off at $V_{th}$ and replaced by $V_{reset}$ (`HardReset`, the default here: subtracting
+    would leave V above $V_T$ and the neuron would never come down).
 
     Args:
         size: the number of neurons, or their shape.
@@ -32,12 +32,12 @@ class ExpIF(Neuron):
         V_rest: the resting potential of the leak.
         V_T: the potential at which the exponential takes over.
         delta_T: the sharpness of that threshold.
-        reset: what a spike does to V, `HardReset()` by default.
+        reset: what a spike does to V, `HardReset()` by default; one that subtracts or does nothing is refused.
         arguments: `V_initializer`, `surrogate`, `tau_ref` and `rngs` as in `LIF`.
 
     Raises:
         UnitError: an argument has the wrong dimension, or only some of them have units.
-        DomainError: `tau`, `R` or `delta_T` is not positive, or `V_reset >= V_th`.
+        DomainError: `tau`, `R` or `delta_T` is not positive, `V_reset >= V_th`, or the reset leaves V running away.
 
     Reference: Fourcaud-Trocme et al. (2003), https://doi.org/10.1523/JNEUROSCI.23-37-11628.2003.
     """
@@ -70,7 +70,7 @@ class ExpIF(Neuron):
             V_rest=V_rest,
             V_T=V_T,
             delta_T=delta_T,
-            reset=HardReset() if reset is None else reset,
+            reset=self.replacing(reset),
             **arguments,
         )
         self.check_units("V_th", "V_T", "delta_T", "R", "tau")

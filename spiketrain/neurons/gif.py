@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 
 from spiketrain.domain import POSITIVE
-from spiketrain.environ import decay
+from spiketrain.environ import decay, get_dtype
 from spiketrain.neurons.base import Neuron
 from spiketrain.parameter import Parameter
 from spiketrain.reset import HardReset, Reset
@@ -126,10 +126,10 @@ class Gif(Neuron):
     def init_state(self, batch_shape: tuple[int, ...] = ()) -> None:
         """Create V, the currents I1 and I2, and the threshold theta at its rest."""
         super().init_state(batch_shape)
-        nothing = jnp.zeros((*batch_shape, *self.size))
+        nothing, dtype = jnp.zeros((*batch_shape, *self.size)), get_dtype()
         I_unit = unit_of(self.V_rest) / unit_of(self.R)
-        self.I1, self.I2 = (ShortTermState(with_unit(nothing, I_unit)) for _ in range(2))
-        self.theta = ShortTermState(with_unit(nothing, unit_of(self.V_rest)) + self.V_th_inf)
+        self.I1, self.I2 = (ShortTermState(with_unit(nothing, I_unit), dtype=dtype) for _ in range(2))
+        self.theta = ShortTermState(with_unit(nothing, unit_of(self.V_rest)) + self.V_th_inf, dtype=dtype)
 
     def threshold(self) -> Any:
         r"""Return $\theta$."""

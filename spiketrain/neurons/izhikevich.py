@@ -6,10 +6,10 @@ import brainunit as u
 import jax
 
 from spiketrain.domain import POSITIVE
-from spiketrain.environ import decay
+from spiketrain.environ import decay, get_dtype
 from spiketrain.neurons.base import Neuron
 from spiketrain.parameter import Parameter
-from spiketrain.reset import HardReset, Reset
+from spiketrain.reset import Reset
 from spiketrain.state import ShortTermState
 from spiketrain.typing import Size
 
@@ -36,12 +36,12 @@ class Izhikevich(Neuron):
         R: the resistance: with 1 Mohm, the paper's input of 10 is 10 nA.
         V_th: the potential at which a spike is cut off.
         V_rest: V at the start of a trial, unless V_initializer is given.
-        reset: what a spike does to V, `HardReset()` by default.
+        reset: what a spike does to V, `HardReset()` by default; one that subtracts or does nothing is refused.
         arguments: `V_initializer`, `surrogate`, `tau_ref` and `rngs` as in `LIF`.
 
     Raises:
         UnitError: an argument has the wrong dimension, or only some of them have units.
-        DomainError: `a`, `p1` or `R` is not positive, or `c >= V_th`.
+        DomainError: `a`, `p1` or `R` is not positive, `c >= V_th`, or the reset leaves V running away.
 
     Reference: Izhikevich (2003), https://doi.org/10.1109/TNN.2003.820440.
     """
@@ -74,9 +74,8 @@ class Izhikevich(Neuron):
         reset: Reset | None = None,
         **arguments: Any,
     ):
-        reset = HardReset() if reset is None else reset
         parameters = dict(a=a, b=b, c=c, d=d, p1=p1, p2=p2, p3=p3, R=R, V_th=V_th, V_rest=V_rest)
-        super().__init__(size, reset=reset, **parameters, **arguments)
+        super().__init__(size, reset=self.replacing(reset), **parameters, **arguments)
         self.check_units("V_th", "a", "d", "p1", "p3", "R")
 
     @property
@@ -87,7 +86,7 @@ class Izhikevich(Neuron):
     def init_state(self, batch_shape: tuple[int, ...] = ()) -> None:
         """Create V and the recovery variable u."""
         super().init_state(batch_shape)
-        self.u = ShortTermState(self.b * self.V.value)
+        self.u = ShortTermState(self.b * self.V.value, dtype=get_dtype())
 
     def update(self, *inputs: Any) -> jax.Array:
         """Advance by one step and return the spikes."""

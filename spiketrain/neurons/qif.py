@@ -8,7 +8,7 @@ import jax
 from spiketrain.domain import POSITIVE
 from spiketrain.neurons.base import Neuron
 from spiketrain.parameter import Parameter
-from spiketrain.reset import HardReset, Reset
+from spiketrain.reset import Reset
 from spiketrain.typing import Size
 
 
@@ -29,12 +29,12 @@ class QuaIF(Neuron):
         V_rest: the resting potential.
         V_c: the potential above which V runs away.
         c: the curvature, per unit of potential.
-        reset: what a spike does to V, `HardReset()` by default.
+        reset: what a spike does to V, `HardReset()` by default; one that subtracts or does nothing is refused.
         arguments: `V_initializer`, `surrogate`, `tau_ref` and `rngs` as in `LIF`.
 
     Raises:
         UnitError: an argument has the wrong dimension, or only some of them have units.
-        DomainError: `tau`, `R` or `c` is not positive, or `V_reset >= V_th`.
+        DomainError: `tau`, `R` or `c` is not positive, `V_reset >= V_th`, or the reset leaves V running away.
 
     Reference: Latham et al. (2000), https://doi.org/10.1152/jn.2000.83.2.808.
     """
@@ -67,7 +67,7 @@ class QuaIF(Neuron):
             V_rest=V_rest,
             V_c=V_c,
             c=c,
-            reset=HardReset() if reset is None else reset,
+            reset=self.replacing(reset),
             **arguments,
         )
         self.check_units("V_th", "V_c", "c", "R", "tau")

@@ -5,6 +5,7 @@ from typing import Any
 from spiketrain.dynamics import Dynamics
 from spiketrain.errors import DomainError, ShapeError, UnitError
 from spiketrain.inputs import Input
+from spiketrain.projections.comm.base import one_step
 from spiketrain.projections.out import Output
 from spiketrain.synapses.base import Synapse
 from spiketrain.units import UNITLESS
@@ -52,7 +53,7 @@ class AlignPostProj(Dynamics):
 
     def update(self, *spikes: Any) -> Input:
         """Advance by one step and return the input of the postsynaptic neurons."""
-        return self.out(self.syn.update(self.comm(*spikes)))
+        return self.out(self.syn.update(one_step(self.comm, *spikes)))
 
     def __call__(self, *inputs: Any, **options: Any) -> Input:
         """Run a whole trial: spikes `(T, *batch, pre)`."""
@@ -94,7 +95,7 @@ class AlignPreProj(Dynamics):
 
     def update(self, *spikes: Any) -> Input:
         """Advance by one step and return the input of the postsynaptic neurons."""
-        return self.out(self.comm(self.syn.update(*spikes)))
+        return self.out(one_step(self.comm, self.syn.update(*spikes)))
 
     def __call__(self, *inputs: Any, **options: Any) -> Input:
         """Run a whole trial: spikes `(T, *batch, pre)`."""

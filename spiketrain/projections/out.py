@@ -60,7 +60,12 @@ class COBA(Output):
 
 @dataclass(frozen=True)
 class Delta(Output):
-    r"""Delta output: each arrival moves V by $g$, after integration."""
+    r"""Delta output: each step moves V by its $g$, after integration.
+
+    With `Instant`, which does not filter, this is the delta synapse, `AlignPostProj(comm, Instant(100), Delta())`: each
+    arrival moves V by its weight, once. Behind a synapse that lasts, V would move in every step, and the more the
+    smaller dt is.
+    """
 
     def __call__(self, g: Any) -> Jump:
         """Return the jump."""

@@ -25,7 +25,7 @@ class Surrogate:
 
     def __call__(self, x: jax.Array) -> jax.Array:
         """Return zeros and ones in the dtype of `x`."""
-        return _spike(self, x)
+        return _spike(self, jnp.asarray(x))
 
 
 @partial(jax.custom_jvp, nondiff_argnums=(0,))

@@ -6,6 +6,7 @@ import jax.numpy as jnp
 from flax import nnx
 
 from spiketrain.dynamics import Dynamics
+from spiketrain.environ import get_dtype
 from spiketrain.errors import ShapeError, UnitError
 from spiketrain.parameter import Parameter, drawn
 from spiketrain.state import ShortTermState
@@ -39,7 +40,7 @@ class Synapse(Dynamics):
 
     def zeros(self, batch_shape: tuple[int, ...]) -> ShortTermState:
         """Return a State of zeros in the synapse's unit."""
-        return ShortTermState(with_unit(jnp.zeros((*batch_shape, *self.size)), self._unit))
+        return ShortTermState(with_unit(jnp.zeros((*batch_shape, *self.size)), self._unit), dtype=get_dtype())
 
     def arrivals(self, inputs: tuple[Any, ...], *, at: ShortTermState) -> Any:
         """Sum what arrives in this step, checked for unit and shape."""

@@ -33,7 +33,8 @@ class Kinetic(Synapse):
 
     def init_state(self, batch_shape: tuple[int, ...] = ()) -> None:
         """Create g, the share of open receptors, and the share of a pulse that is left."""
-        self.g, self.left = self.zeros(batch_shape), self.zeros(batch_shape)
+        self.g = self.zeros(batch_shape)
+        self.left = ShortTermState(jnp.zeros((*batch_shape, *self.size)))  # it counts down: half precision would stall
 
     def exposure(self, inputs: tuple[Any, ...]) -> Any:
         """Advance the pulse, and return the share of this step during which there is transmitter."""

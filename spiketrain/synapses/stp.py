@@ -10,7 +10,7 @@ import numpy as np
 from flax import nnx
 
 from spiketrain.domain import POSITIVE, Domain
-from spiketrain.environ import decay
+from spiketrain.environ import decay, get_dtype
 from spiketrain.parameter import Parameter
 from spiketrain.state import ShortTermState
 from spiketrain.synapses.base import Synapse
@@ -78,7 +78,7 @@ class STP(Synapse):
     def init_state(self, batch_shape: tuple[int, ...] = ()) -> None:
         """Create u and x."""
         self.u = self.zeros(batch_shape)
-        self.x = ShortTermState(jnp.ones((*batch_shape, *self.size)))
+        self.x = ShortTermState(jnp.ones((*batch_shape, *self.size)), dtype=get_dtype())
 
     def update(self, *inputs: Any) -> Any:
         """Advance by one step and return what the spikes release."""

@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 from flax import nnx
 
+from spiketrain.plots import new_figure
 from spiketrain.state import SpikeTrain, StateTrain
 
 
@@ -35,16 +36,9 @@ def raster_and_traces(
     Raises:
         ImportError: matplotlib is missing; the message says what to install.
     """
-    try:
-        from matplotlib.backends.backend_agg import FigureCanvasAgg
-        from matplotlib.figure import Figure
-    except ImportError as error:
-        raise ImportError("Pictures need matplotlib. Install it with `pip install spiketrain[plots]`.") from error
-
     times = np.arange(len(x)) * dt_ms
     rows = 2 + 2 * len(spikes)
-    figure = Figure(figsize=(7, 1.6 * rows), layout="constrained")
-    FigureCanvasAgg(figure)
+    figure = new_figure(figsize=(7, 1.6 * rows))
     axes = iter(figure.subplots(rows, 1, sharex=True))
     figure.suptitle(title, fontsize=10)
 

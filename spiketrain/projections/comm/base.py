@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
+from spiketrain.dynamics import Dynamics
 from spiketrain.errors import ShapeError, UnitError
 from spiketrain.parameter import Trainable, drawn
 from spiketrain.state import LongTermState, ParamState
@@ -45,10 +46,16 @@ class Comm(nnx.Module):
         return self.weight.unit
 
     def check(self, spikes: Any) -> None:
-        """Refuse an input that does not end in the number of presynaptic neurons."""
+        """Refuse an input that does not end in the shape of the presynaptic neurons."""
         shape = jnp.shape(magnitude(spikes))
-        if shape[-1:] != self.in_size:
-            raise ShapeError(f"{type(self).__name__} expects spikes of shape (..., {self.in_size[0]}), got {shape}.")
+        if shape[-len(self.in_size) :] != self.in_size:
+            wanted = ", ".join(map(str, self.in_size))
+            raise ShapeError(f"{type(self).__name__} expects spikes of shape (..., {wanted}), got {shape}.")
+
+
+def one_step(comm: Any, *spikes: Any) -> Any:
+    """Return what one step of spikes makes arrive: a comm that remembers, as one with delays does, is updated."""
+    return comm.update(*spikes) if isinstance(comm, Dynamics) else comm(*spikes)
 
 
 def make_weight(owner: str, weight: Any, shape: tuple[int, ...], rngs: nnx.Rngs | None) -> LongTermState | ParamState:

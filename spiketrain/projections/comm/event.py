@@ -5,6 +5,7 @@ they are many more than the mean. Non-zero inputs select runs; a loop handles th
 there are chunks, so the result is exact for any number of spikes.
 """
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
@@ -14,7 +15,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-_CHUNK = 4096  # connections per turn of the loop: enough to amortise the turn, few enough for the cache
+_CHUNK = 1024  # connections per turn of the loop: enough to amortise the turn, few to waste in the last one
 _BLOCK = 1 << 18  # numbers held at a time by the gradient with respect to the input
 
 
@@ -29,27 +30,35 @@ class Runs(NamedTuple):
 
 @dataclass(frozen=True)
 class Layout:
-    """What a compiled loop has to know: the number of targets and the longest run."""
+    """What a compiled loop has to know.
+
+    Attributes:
+        out_size: the number of targets.
+        width: the length of the longest run.
+        whole: whether run i is all of neuron i.
+    """
 
     out_size: int
     width: int
+    whole: bool
 
     @property
     def chunk(self) -> int:
         """The number of runs per turn."""
-        return max(16, _CHUNK // self.width)
+        return max(8, _CHUNK // self.width)
 
 
 def cut(counts: np.ndarray, post: np.ndarray, out_size: int) -> tuple[Runs, Layout]:
     """Cut the targets of presynaptic neurons, `counts` of each, into runs of comparable length."""
     width = int(min(counts.max(), max(32, 2 * np.ceil(counts.sum() / np.count_nonzero(counts)))))
-    pieces = -(-counts // width)
+    pieces = np.maximum(-(-counts // width), 1)
     pre = np.repeat(np.arange(len(counts)), pieces)
     stops = np.cumsum(counts)
     nth = np.arange(len(pre)) - (np.cumsum(pieces) - pieces)[pre]
     start = (stops - counts)[pre] + width * nth
     stop = np.minimum(start + width, stops[pre])
-    return Runs(*(np.asarray(x, np.int32) for x in (pre, start, stop, post))), Layout(out_size, width)
+    layout = Layout(out_size, width, whole=len(pre) == len(counts))
+    return Runs(*(np.asarray(x, np.int32) for x in (pre, start, stop, post))), layout
 
 
 @partial(jax.custom_vjp, nondiff_argnums=(0,))
@@ -88,18 +97,39 @@ multiply = jax.jit(product, static_argnums=0)
 
 def _over_active(layout: Layout, x: jax.Array, runs: Runs, body: Callable[..., jax.Array], out: jax.Array) -> jax.Array:
     """Accumulate `body(out, row, x, connection, is real)` over the runs of non-zero inputs."""
-    count = jnp.cumsum((x != 0)[:, runs.pre].reshape(-1), dtype=jnp.int32)
+    active = x != 0
+    count, nth_active = _rank(active if layout.whole else active[:, runs.pre])
 
     def turn(carry):
         first, out = carry
         nth = first + jnp.arange(layout.chunk)
-        row, run = jnp.divmod(jnp.minimum(jnp.searchsorted(count, nth + 1), len(count) - 1), len(runs.pre))
+        row, run = jnp.divmod(nth_active(nth), len(runs.pre))
         edge = runs.start[run][:, None] + jnp.arange(layout.width)
-        real = (nth < count[-1])[:, None] & (edge < runs.stop[run][:, None])
+        real = (nth < count)[:, None] & (edge < runs.stop[run][:, None])
         value = x[row, runs.pre[run]]
         return first + layout.chunk, body(out, row[:, None], value[:, None], jnp.where(real, edge, 0), real)
 
-    return jax.lax.while_loop(lambda carry: carry[0] < count[-1], turn, (jnp.int32(0), out))[1]
+    return jax.lax.while_loop(lambda carry: carry[0] < count, turn, (jnp.int32(0), out))[1]
+
+
+def _rank(active: jax.Array) -> tuple[jax.Array, Callable[[jax.Array], jax.Array]]:
+    """Return how many entries are true, and a function from n to the flat position of the n-th of them.
+
+    Counted in blocks of about the square root of the length: a prefix sum over all of it would cost more than
+    everything else of a step. Beyond the last one the position is any.
+    """
+    length = active.size
+    block = 1 << max(0, round(math.log2(length) / 2))
+    blocks = jnp.pad(active.reshape(-1), (0, -length % block)).reshape(-1, block)
+    upto = jnp.cumsum(blocks.sum(1, dtype=jnp.int32))
+
+    def nth_active(nth):
+        at = jnp.minimum((upto <= nth[:, None]).sum(1), len(blocks) - 1)
+        within = nth - jnp.where(at > 0, upto[at - 1], 0)
+        here = (jnp.cumsum(blocks[at], axis=1, dtype=jnp.int32) <= within[:, None]).sum(1)
+        return jnp.minimum(at * block + here, length - 1)
+
+    return upto[-1], nth_active
 
 
 def _gather(layout: Layout, weight: jax.Array, g: jax.Array, runs: Runs, shape: tuple[int, ...]) -> jax.Array:

@@ -66,7 +66,10 @@ class EventDriven(Comm):
                 f"{type(self).__name__} cannot take {len(rows)} rows of {self.in_size[0]} neurons at once. Call `update` "
                 "step by step, or `unroll_in_pieces`."
             )
-        y = event.multiply(self.layout, weight.astype(dtype), rows, self._runs)
+        if not len(rows):  # a train of no steps, from which `advance` makes the carry of a fresh trial
+            y = jnp.zeros((0, *self.out_size), dtype)
+        else:
+            y = event.multiply(self.layout, weight.astype(dtype), rows, self._runs)
         return with_unit(y.reshape(*leading, *self.out_size), unit_of(spikes) * self.unit)
 
 

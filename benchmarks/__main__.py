@@ -1,0 +1,82 @@
+"""Run a benchmark, print its table and write its results file.
+
+python -m benchmarks coba            # the COBA network against brainpy.state and brian2
+python -m benchmarks coba --rounds 7 --seconds 2 --peers brian2
+python -m benchmarks large           # 100,000 neurons with 1,000 synapses each: build, run, memory
+"""
+
+import argparse
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+from benchmarks import circuits, environments
+
+HERE = Path(__file__).resolve().parent
+TABLES = {"coba": circuits.coba_table, "large": circuits.large_table}
+
+
+def main() -> None:
+    """Run what the command line asks for."""
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    commands = parser.add_subparsers(dest="benchmark", required=True)
+    coba = commands.add_parser("coba", help="the COBA network against its peers")
+    coba.add_argument("--peers", nargs="*", default=["brainpy", "brian2"], choices=["brainpy", "brian2"])
+    coba.add_argument("--rounds", type=int, default=5)
+    coba.add_argument("--seconds", type=float, default=1.0, help="biological time of a round")
+    large = commands.add_parser("large", help="a network that fills the memory")
+    large.add_argument("--neurons", type=int, default=100_000)
+    large.add_argument("--synapses", type=int, default=1000, help="per neuron")
+    large.add_argument("--seconds", type=float, default=0.2)
+    for command in (coba, large):
+        command.add_argument("--out", type=Path, help="the results file, benchmarks/results/NAME.json by default")
+    arguments = parser.parse_args()
+
+    if arguments.benchmark == "coba":
+        environments.make(["spiketrain", *arguments.peers])
+        results = circuits.coba(arguments.peers, arguments.rounds, arguments.seconds)
+    else:
+        results = circuits.large(arguments.neurons, arguments.synapses, arguments.seconds)
+    results["command"] = f"python -m benchmarks {' '.join(sys.argv[1:])}"
+    path = arguments.out or HERE / "results" / f"{arguments.benchmark}.json"
+    results = write(path, results)
+    text = TABLES[arguments.benchmark](results) + "\n\n" + produced_by(results)
+    print(text, f"\nwritten to {path}", sep="\n")
+    if arguments.out is None:
+        put_between(HERE / "README.md", arguments.benchmark, text)
+
+
+def write(path: Path, results: dict[str, Any]) -> dict[str, Any]:
+    """Write a results file with what produced it, and return it."""
+    from spiketrain.training.provenance import cpu, provenance
+
+    results = results | {"cpu": cpu(), "provenance": provenance()}
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(results, indent=1) + "\n")
+    return results
+
+
+def produced_by(results: dict[str, Any]) -> str:
+    """Return the line below a table: command, date, hardware and versions."""
+    made, versions = results["provenance"], results["provenance"]["versions"]
+    return (
+        f"`{results['command']}` on {made['time'][:10]}: {results['cpu']}, Python {made['python']}, jax {versions['jax']}, "
+        f"flax {versions['flax']}."
+    )
+
+
+def put_between(path: Path, name: str, text: str) -> None:
+    """Replace what stands between the markers of a page."""
+    begin, end = f"<!-- {name}: written by python -m benchmarks -->", f"<!-- end of {name} -->"
+    before, found, rest = path.read_text().partition(begin)
+    _, closed, after = rest.partition(end)
+    if not found or not closed:
+        raise SystemExit(f"{path} has no lines {begin} and {end}")
+    path.write_text(f"{before}{begin}\n{text}\n{end}{after}")
+
+
+if __name__ == "__main__":
+    main()

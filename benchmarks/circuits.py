@@ -1,0 +1,84 @@
+"""Circuits: the COBA network in several libraries, and one that is as large as a workstation holds."""
+
+import json
+import statistics
+import subprocess
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+from benchmarks.environments import python_of
+
+WORKERS = Path(__file__).resolve().parent / "workers"
+NAMES = {"spiketrain": "spiketrain", "brainpy": "brainpy.state", "brian2": "brian2 (Cython)"}
+
+
+def coba(peers: list[str], rounds: int, seconds: float) -> dict[str, Any]:
+    """Run spiketrain and its peers in turn, each in a process that stays warm, and return every round."""
+    names = ["spiketrain", *peers]
+    results: dict[str, Any] = {"seconds": seconds, "workers": {}, "rounds": {name: [] for name in names}}
+    with ExitStack() as stack:
+        workers = {}
+        for name in names:
+            command = [str(python_of(name)), str(WORKERS / f"coba_{name}.py"), str(seconds)]
+            worker = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+            stack.callback(worker.kill)
+            results["workers"][name] = answer(name, worker)
+            workers[name] = worker
+        for nth in range(rounds):
+            for name in names[nth % len(names) :] + names[: nth % len(names)]:  # no one always comes first
+                assert workers[name].stdin is not None
+                print(file=workers[name].stdin, flush=True)
+                results["rounds"][name].append(answer(name, workers[name]))
+    return results
+
+
+def answer(name: str, worker: subprocess.Popen) -> dict[str, Any]:
+    """Wait for what a worker says."""
+    assert worker.stdout is not None
+    line = worker.stdout.readline()
+    if not line:
+        raise SystemExit(f"The process of {name} has ended; its error stands above.")
+    return json.loads(line)
+
+
+def coba_table(results: dict[str, Any]) -> str:
+    """Return the rounds as Markdown: medians, and medians of the ratios within a round."""
+    rows = [
+        "| | s per simulated second | times slower | rate | build | first run |",
+        "|---|---|---|---|---|---|",
+    ]
+    ours = [round_["seconds"] for round_ in results["rounds"]["spiketrain"]]
+    for name, rounds in results["rounds"].items():
+        took = [round_["seconds"] for round_ in rounds]
+        ratio = statistics.median(a / b for a, b in zip(took, ours, strict=True))
+        rate = statistics.median(round_["rate_hz"] for round_ in rounds)
+        worker = results["workers"][name]
+        version = worker["versions"].get(name)
+        rows.append(
+            f"| {NAMES[name]}{f' {version}' if version else ''} | {statistics.median(took) / results['seconds']:.2f} "
+            f"| {ratio:.2f} | {rate:.1f} Hz | {worker['build_s']:.1f} s | {worker['first_run_s']:.1f} s |"
+        )
+    return "\n".join(rows)
+
+
+def large(neurons: int, synapses: int, seconds: float) -> dict[str, Any]:
+    """Build and run one network in a process of its own, so that its peak memory is its own."""
+    command = [str(WORKERS / "large_spiketrain.py"), str(neurons), str(synapses), str(seconds)]
+    import sys
+
+    done = subprocess.run([sys.executable, *command], stdout=subprocess.PIPE, text=True, check=True)
+    return json.loads(done.stdout)
+
+
+def large_table(results: dict[str, Any]) -> str:
+    """Return the run as Markdown."""
+    return "\n".join(
+        [
+            "| neurons | synapses | build | compile | s per simulated second | rate | peak memory |",
+            "|---|---|---|---|---|---|---|",
+            f"| {results['neurons']:,} | {results['connections']:,} | {results['build_s']:.1f} s "
+            f"| {results['compile_s']:.1f} s | {results['run_s'] / results['seconds']:.1f} | {results['rate_hz']:.1f} Hz "
+            f"| {results['peak_memory_gb']:.1f} GB |",
+        ]
+    )

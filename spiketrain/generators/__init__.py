@@ -1,0 +1,1 @@
+"""What drives a network: random sources, given spikes, and waveforms over time."""

@@ -1,0 +1,1 @@
+"""Synapses that learn from the spikes on both sides, one rule per file."""

@@ -3,6 +3,7 @@
 python -m benchmarks coba            # the COBA network against brainpy.state and brian2
 python -m benchmarks coba --rounds 7 --seconds 2 --peers brian2
 python -m benchmarks large           # 100,000 neurons with 1,000 synapses each: build, run, memory
+python -m benchmarks long            # ten minutes of biological time, watched, in constant memory
 """
 
 import argparse
@@ -14,7 +15,7 @@ from typing import Any
 from benchmarks import circuits, environments
 
 HERE = Path(__file__).resolve().parent
-TABLES = {"coba": circuits.coba_table, "large": circuits.large_table}
+TABLES = {"coba": circuits.coba_table, "large": circuits.large_table, "long": circuits.long_table}
 
 
 def main() -> None:
@@ -31,15 +32,19 @@ def main() -> None:
     large.add_argument("--neurons", type=int, default=100_000)
     large.add_argument("--synapses", type=int, default=1000, help="per neuron")
     large.add_argument("--seconds", type=float, default=0.2)
-    for command in (coba, large):
+    long = commands.add_parser("long", help="minutes of biological time in the memory of seconds")
+    long.add_argument("--seconds", type=float, default=600.0)
+    for command in (coba, large, long):
         command.add_argument("--out", type=Path, help="the results file, benchmarks/results/NAME.json by default")
     arguments = parser.parse_args()
 
     if arguments.benchmark == "coba":
         environments.make(["spiketrain", *arguments.peers])
         results = circuits.coba(arguments.peers, arguments.rounds, arguments.seconds)
+    elif arguments.benchmark == "large":
+        results = circuits.alone("large", arguments.neurons, arguments.synapses, arguments.seconds)
     else:
-        results = circuits.large(arguments.neurons, arguments.synapses, arguments.seconds)
+        results = circuits.alone("long", arguments.seconds)
     results["command"] = f"python -m benchmarks {' '.join(sys.argv[1:])}"
     path = arguments.out or HERE / "results" / f"{arguments.benchmark}.json"
     results = write(path, results)

@@ -3,6 +3,7 @@
 import json
 import statistics
 import subprocess
+import sys
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -62,12 +63,10 @@ def coba_table(results: dict[str, Any]) -> str:
     return "\n".join(rows)
 
 
-def large(neurons: int, synapses: int, seconds: float) -> dict[str, Any]:
-    """Build and run one network in a process of its own, so that its peak memory is its own."""
-    command = [str(WORKERS / "large_spiketrain.py"), str(neurons), str(synapses), str(seconds)]
-    import sys
-
-    done = subprocess.run([sys.executable, *command], stdout=subprocess.PIPE, text=True, check=True)
+def alone(worker: str, *arguments: Any) -> dict[str, Any]:
+    """Run one worker in a process of its own, so that its peak memory is its own, and return what it prints."""
+    command = [sys.executable, str(WORKERS / f"{worker}_spiketrain.py"), *map(str, arguments)]
+    done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
     return json.loads(done.stdout)
 
 
@@ -80,5 +79,18 @@ def large_table(results: dict[str, Any]) -> str:
             f"| {results['neurons']:,} | {results['connections']:,} | {results['build_s']:.1f} s "
             f"| {results['compile_s']:.1f} s | {results['run_s'] / results['seconds']:.1f} | {results['rate_hz']:.1f} Hz "
             f"| {results['peak_memory_gb']:.1f} GB |",
+        ]
+    )
+
+
+def long_table(results: dict[str, Any]) -> str:
+    """Return the run as Markdown."""
+    memory = results["peak_memory_gb_every_10_s"]
+    return "\n".join(
+        [
+            "| biological time | steps | wall time | rate | peak memory after 10 s | at the end |",
+            "|---|---|---|---|---|---|",
+            f"| {results['seconds'] / 60:g} min | {results['steps']:,} | {results['run_s']:.0f} s "
+            f"| {results['rate_hz']:.1f} Hz | {memory[min(1, len(memory) - 1)]:.3f} GB | {memory[-1]:.3f} GB |",
         ]
     )

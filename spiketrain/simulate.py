@@ -19,7 +19,7 @@ from spiketrain.state import State
 from spiketrain.units import expect_unit, magnitude, show
 from spiketrain.unroll import attach, batch_of, detach, leaves_of, length_of, run_steps, write_back
 
-_BYTES = 1 << 25  # recorded per piece: more is hardly faster, and a progress bar wants to move
+_BYTES = 1 << 23  # recorded per piece: more is slower, and memory would grow with it
 _STEPS = 10_000  # per piece, where little is recorded
 
 Monitor = str | Callable[[Any], Any]
@@ -195,13 +195,15 @@ def _fresh(net: Dynamics, batch_shape: tuple[int, ...], after: Recording | None)
 
 
 def _piece(steps: int, run: Dynamics, watch: _Watch, x: list[Any]) -> int:
-    """Return the number of steps per piece."""
+    """Return the number of steps of a piece."""
     graphdef, state = nnx.split(run)
     first = jax.tree.map(lambda train: train[0], x)
     seen = jax.eval_shape(lambda state, x: watch(nnx.merge(graphdef, state, copy=True), *x), state, first)
     per_step = sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(seen))
     longest = max(1, min(_STEPS, _BYTES // max(per_step, 1)))
-    return math.ceil(steps / math.ceil(steps / longest))
+    pieces = math.ceil(steps / longest)
+    equal = (n for n in range(pieces, 2 * pieces) if steps % n == 0)  # else the last one is compiled for itself
+    return math.ceil(steps / next(equal, pieces))
 
 
 def _times(begin: float, start: int, stop: int) -> u.Quantity:

@@ -56,7 +56,15 @@ class State(nnx.Variable):
             )
         if self.domain != REAL and not isinstance(bare, jax.core.Tracer) and not self.domain.contains(np.asarray(bare)):
             raise DomainError(f"{name}.value must be {self.domain.describe}, got {show(new)}.")
-        self.set_raw_value(self.domain.inverse(bare).astype(old.dtype))
+        self.set_raw_value(_kept(self.domain.inverse(bare), old.dtype))
+
+
+def _kept(x: jax.Array, dtype: Any) -> jax.Array:
+    """Cast `x`; what a compiler holds in a register is rounded, too, so that V spikes and is reset at one value."""
+    if jnp.issubdtype(dtype, jnp.floating) and jnp.finfo(dtype).bits < 32 and x.dtype != dtype:
+        single = x.astype(jnp.float32)
+        x = jax.lax.reduce_precision(single, jnp.finfo(dtype).nexp, jnp.finfo(dtype).nmant)
+    return x.astype(dtype)
 
 
 class ShortTermState(State):

@@ -144,6 +144,17 @@ def test_a_sparse_comm_runs_in_a_circuit_and_under_vmap():
     equal(g, 2 * x @ matrix(comm) @ matrix(comm).T, rtol=1e-12)
 
 
+@pytest.mark.parametrize(
+    "comm", [st.Dense(12, 4, weight=0.3), st.Conv((4, 3), 2, (2,), weight=0.3)], ids=lambda c: type(c).__name__
+)
+def test_a_product_is_in_full_precision_unless_another_is_asked_for(comm):
+    """An accelerator would make 0.30004883 of 0.3."""
+    x = jnp.ones(comm.in_size, jnp.float32)
+    assert "HIGHEST" in str(jax.make_jaxpr(comm)(x))
+    with jax.default_matmul_precision("tensorfloat32"):
+        assert "HIGHEST" not in str(jax.make_jaxpr(lambda x: comm(x))(x))
+
+
 def test_a_train_of_no_steps_is_none():
     """`advance` begins a trial with one."""
     comm = st.FixedProb(30, 20, 0.2, 0.5 * u.nS, seed=0)

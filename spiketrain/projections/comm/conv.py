@@ -8,7 +8,7 @@ from flax import nnx
 
 from spiketrain.errors import ShapeError
 from spiketrain.parameter import Trainable
-from spiketrain.projections.comm.base import Comm, make_weight
+from spiketrain.projections.comm.base import Comm, make_weight, precision
 from spiketrain.typing import Size, as_size
 from spiketrain.units import magnitude, unit_of, with_unit
 
@@ -90,4 +90,6 @@ class Conv(Comm):
     def _convolve(self, x: Any, weight: Any) -> jax.Array:
         space = "DHW"[-len(self.strides) :]
         layout = (f"N{space}C", f"{space}IO", f"N{space}C")
-        return jax.lax.conv_general_dilated(x, weight, self.strides, self.padding, dimension_numbers=layout)
+        return jax.lax.conv_general_dilated(
+            x, weight, self.strides, self.padding, dimension_numbers=layout, precision=precision()
+        )

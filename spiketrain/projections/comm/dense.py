@@ -7,7 +7,7 @@ import jax.numpy as jnp
 from flax import nnx
 
 from spiketrain.parameter import Trainable
-from spiketrain.projections.comm.base import Comm, make_weight
+from spiketrain.projections.comm.base import Comm, make_weight, precision
 
 
 class Dense(Comm):
@@ -21,7 +21,7 @@ class Dense(Comm):
         rngs: needed where `weight` is an initialiser.
 
     Input and output: `(..., in_size)` in, `(..., out_size)` out, in the unit of the weights; any number of leading
-    axes, so a whole train is one product.
+    axes, so a whole train is one product, in the precision of its arrays unless `jax.default_matmul_precision` is set.
 
     Raises:
         ShapeError: the weight or the input has the wrong shape.
@@ -37,4 +37,5 @@ class Dense(Comm):
     def __call__(self, spikes: Any) -> Any:
         """Return the weighted sum over presynaptic neurons."""
         self.check(spikes)
-        return u.math.matmul(spikes, self.weight.value)  # `@` of a numpy array does not know quantities
+        # `@` of a numpy array does not know quantities
+        return u.math.matmul(spikes, self.weight.value, precision=precision())

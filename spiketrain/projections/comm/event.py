@@ -141,7 +141,9 @@ def _gather(layout: Layout, weight: jax.Array, g: jax.Array, runs: Runs, shape: 
         edge = start + jnp.arange(layout.width)
         real = edge < stop
         edge = jnp.where(real, edge, 0)
-        return pre, jnp.where(real, _at(weight, edge), 0) @ columns[runs.post[edge]]
+        return pre, jnp.matmul(
+            jnp.where(real, _at(weight, edge), 0), columns[runs.post[edge]], precision=jax.lax.Precision.HIGHEST
+        )
 
     block = max(1, min(len(runs.pre), _BLOCK // (layout.width * shape[0])))
     pre, totals = jax.lax.map(total, (runs.pre, runs.start, runs.stop), batch_size=block)

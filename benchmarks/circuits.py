@@ -1,6 +1,7 @@
 """Circuits: the COBA network in several libraries, and one that is as large as a workstation holds."""
 
 import json
+import os
 import statistics
 import subprocess
 import sys
@@ -12,25 +13,33 @@ from benchmarks.environments import python_of
 
 WORKERS = Path(__file__).resolve().parent / "workers"
 NAMES = {"spiketrain": "spiketrain", "brainpy": "brainpy.state", "brian2": "brian2 (Cython)"}
+ONE_THREAD = {"NPROC": "1"}  # what XLA takes for the number of processors
 
 
 def coba(peers: list[str], rounds: int, seconds: float) -> dict[str, Any]:
     """Run spiketrain and its peers in turn, each in a process that stays warm, and return every round."""
-    names = ["spiketrain", *peers]
-    results: dict[str, Any] = {"seconds": seconds, "workers": {}, "rounds": {name: [] for name in names}}
+    settings: dict[str, tuple[str, dict[str, str]]] = {}
+    for name in ["spiketrain", *peers]:
+        if name == "brian2":  # has one thread
+            settings[NAMES[name]] = (name, {})
+        else:
+            settings[f"{NAMES[name]}, one thread"] = (name, ONE_THREAD)
+            settings[NAMES[name]] = (name, {})
+    results: dict[str, Any] = {"seconds": seconds, "workers": {}, "rounds": {row: [] for row in settings}}
     with ExitStack() as stack:
         workers = {}
-        for name in names:
+        for row, (name, environment) in settings.items():
             command = [str(python_of(name)), str(WORKERS / f"coba_{name}.py"), str(seconds)]
-            worker = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+            pipes = dict(stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+            worker = subprocess.Popen(command, env=os.environ | environment, **pipes)  # type: ignore[call-overload]
             stack.callback(worker.kill)
-            results["workers"][name] = answer(name, worker)
-            workers[name] = worker
+            results["workers"][row] = answer(row, worker)
+            workers[row] = worker
+        rows = list(settings)
         for nth in range(rounds):
-            for name in names[nth % len(names) :] + names[: nth % len(names)]:  # no one always comes first
-                assert workers[name].stdin is not None
-                print(file=workers[name].stdin, flush=True)
-                results["rounds"][name].append(answer(name, workers[name]))
+            for row in rows[nth % len(rows) :] + rows[: nth % len(rows)]:  # no one always comes first
+                print(file=workers[row].stdin, flush=True)
+                results["rounds"][row].append(answer(row, workers[row]))
     return results
 
 
@@ -46,18 +55,19 @@ def answer(name: str, worker: subprocess.Popen) -> dict[str, Any]:
 def coba_table(results: dict[str, Any]) -> str:
     """Return the rounds as Markdown: medians, and medians of the ratios within a round."""
     rows = [
-        "| | s per simulated second | times slower | rate | build | first run |",
-        "|---|---|---|---|---|---|",
+        "| | s per simulated second | range | times as long | rate | build | first run |",
+        "|---|---|---|---|---|---|---|",
     ]
-    ours = [round_["seconds"] for round_ in results["rounds"]["spiketrain"]]
-    for name, rounds in results["rounds"].items():
+    ours = [round_["seconds"] for round_ in next(iter(results["rounds"].values()))]
+    for row, rounds in results["rounds"].items():
         took = [round_["seconds"] for round_ in rounds]
         ratio = statistics.median(a / b for a, b in zip(took, ours, strict=True))
         rate = statistics.median(round_["rate_hz"] for round_ in rounds)
-        worker = results["workers"][name]
-        version = worker["versions"].get(name)
+        worker = results["workers"][row]
+        version = next(iter(worker["versions"].values())) if not row.startswith("spiketrain") else ""
         rows.append(
-            f"| {NAMES[name]}{f' {version}' if version else ''} | {statistics.median(took) / results['seconds']:.2f} "
+            f"| {row} {version} | {statistics.median(took) / results['seconds']:.2f} "
+            f"| {min(took) / results['seconds']:.2f} to {max(took) / results['seconds']:.2f} "
             f"| {ratio:.2f} | {rate:.1f} Hz | {worker['build_s']:.1f} s | {worker['first_run_s']:.1f} s |"
         )
     return "\n".join(rows)

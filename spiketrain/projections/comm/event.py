@@ -16,7 +16,6 @@ import jax.numpy as jnp
 import numpy as np
 
 _CHUNK = 1024  # connections per turn of the loop: enough to amortise the turn, few to waste in the last one
-_SLICES = 16  # read at most so many runs by slices: XLA takes a gather for as costly as all it could read, and splits it
 _BLOCK = 1 << 18  # numbers held at a time by the gradient with respect to the input
 
 
@@ -66,9 +65,9 @@ def cut(counts: np.ndarray, post: np.ndarray, out_size: int) -> tuple[Runs, Layo
 def product(layout: Layout, weight: jax.Array, x: jax.Array, runs: Runs) -> jax.Array:
     """Return `x @ W` for `x` of shape (rows, in), and `weight` one number or one per connection."""
 
-    def scatter(y, row, value, edge, real, read):
-        post = jnp.where(real, read(runs.post), layout.out_size)
-        return y.at[row, post].add(value * (weight if jnp.ndim(weight) == 0 else read(weight)), mode="drop")
+    def scatter(y, row, value, edge, real):
+        post = jnp.where(real, runs.post[edge], layout.out_size)
+        return y.at[row, post].add(value * _at(weight, edge), mode="drop")
 
     return _over_active(layout, x, runs, scatter, jnp.zeros((len(x), layout.out_size), x.dtype))
 
@@ -85,8 +84,8 @@ def _backward(layout, residuals, g):
         reached = _gather(layout, jnp.ones_like(weight), g, runs, x.shape)
         return jnp.sum(x * reached), weight * reached, None
 
-    def scatter(dw, row, value, edge, real, read):
-        return dw.at[jnp.where(real, edge, len(dw))].add(value * g[row, read(runs.post)], mode="drop")
+    def scatter(dw, row, value, edge, real):
+        return dw.at[jnp.where(real, edge, len(dw))].add(value * g[row, runs.post[edge]], mode="drop")
 
     dw = _over_active(layout, x, runs, scatter, jnp.zeros_like(weight))
     return dw, _gather(layout, weight, g, runs, x.shape), None
@@ -97,10 +96,7 @@ multiply = jax.jit(product, static_argnums=0)
 
 
 def _over_active(layout: Layout, x: jax.Array, runs: Runs, body: Callable[..., jax.Array], out: jax.Array) -> jax.Array:
-    """Accumulate `body(out, row, x, connection, is real, read)` over the runs of non-zero inputs.
-
-    `read(array)` holds what `array`, of one entry per connection, has for these connections.
-    """
+    """Accumulate `body(out, row, x, connection, is real)` over the runs of non-zero inputs."""
     active = x != 0
     count, nth_active = _rank(active if layout.whole else active[:, runs.pre])
 
@@ -108,18 +104,10 @@ def _over_active(layout: Layout, x: jax.Array, runs: Runs, body: Callable[..., j
         first, out = carry
         nth = first + jnp.arange(layout.chunk)
         row, run = jnp.divmod(nth_active(nth), len(runs.pre))
-        start, stop = runs.start[run], runs.stop[run]
-        begin = jnp.minimum(start, len(runs.post) - layout.width)  # a slice does not reach beyond the end
-        edge = begin[:, None] + jnp.arange(layout.width)
-        real = (nth < count)[:, None] & (start[:, None] <= edge) & (edge < stop[:, None])
+        edge = runs.start[run][:, None] + jnp.arange(layout.width)
+        real = (nth < count)[:, None] & (edge < runs.stop[run][:, None])
         value = x[row, runs.pre[run]]
-
-        def read(array):
-            if layout.chunk > _SLICES:
-                return array[edge]
-            return jnp.stack([jax.lax.dynamic_slice(array, (at,), (layout.width,)) for at in begin])
-
-        return first + layout.chunk, body(out, row[:, None], value[:, None], edge, real, read)
+        return first + layout.chunk, body(out, row[:, None], value[:, None], jnp.where(real, edge, 0), real)
 
     return jax.lax.while_loop(lambda carry: carry[0] < count, turn, (jnp.int32(0), out))[1]
 

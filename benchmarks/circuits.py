@@ -64,9 +64,9 @@ def coba_table(results: dict[str, Any]) -> str:
         ratio = statistics.median(a / b for a, b in zip(took, ours, strict=True))
         rate = statistics.median(round_["rate_hz"] for round_ in rounds)
         worker = results["workers"][row]
-        version = next(iter(worker["versions"].values())) if not row.startswith("spiketrain") else ""
+        version = "" if row.startswith("spiketrain") else f" {next(iter(worker['versions'].values()))}"
         rows.append(
-            f"| {row} {version} | {statistics.median(took) / results['seconds']:.2f} "
+            f"| {row}{version} | {statistics.median(took) / results['seconds']:.2f} "
             f"| {min(took) / results['seconds']:.2f} to {max(took) / results['seconds']:.2f} "
             f"| {ratio:.2f} | {rate:.1f} Hz | {worker['build_s']:.1f} s | {worker['first_run_s']:.1f} s |"
         )

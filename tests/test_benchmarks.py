@@ -1,13 +1,8 @@
 """The tables of the benchmarks' page come from the results files, and the workers run."""
 
 import json
-import sys
-from pathlib import Path
 
 import pytest
-
-ROOT = Path(__file__).resolve().parent.parent
-sys.path.insert(0, str(ROOT))
 
 from benchmarks import circuits
 from benchmarks.__main__ import HERE, TABLES, produced_by, put_between

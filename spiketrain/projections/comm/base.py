@@ -63,7 +63,8 @@ def precision() -> Any:
 
     `jax.default_matmul_precision("tensorfloat32")` around a call, or the option of that name, says otherwise.
     """
-    return None if jax.config.jax_default_matmul_precision else jax.lax.Precision.HIGHEST
+    config: Any = jax.config
+    return None if config.jax_default_matmul_precision else jax.lax.Precision.HIGHEST
 
 
 def make_weight(owner: str, weight: Any, shape: tuple[int, ...], rngs: nnx.Rngs | None) -> LongTermState | ParamState:

@@ -33,6 +33,21 @@ class Domain:
 
 
 @dataclass(frozen=True)
+class NonNegative(Domain):
+    r"""$x \ge 0$; a trained one is $|\theta|$."""
+
+    describe = "a finite number and not negative"
+
+    def contains(self, x: np.ndarray) -> bool:
+        """Whether every entry of `x` is finite and not negative."""
+        return super().contains(x) and bool(np.all(x >= 0))
+
+    def forward(self, raw: Any) -> Any:
+        """Return the absolute value."""
+        return jnp.abs(raw)
+
+
+@dataclass(frozen=True)
 class Positive(Domain):
     r"""$x = e^\theta > 0$, so a step in $\theta$ changes a time constant by a factor."""
 
@@ -77,4 +92,5 @@ class Between(Domain):
 
 
 REAL = Domain()
+NON_NEGATIVE = NonNegative()
 POSITIVE = Positive()

@@ -1,33 +1,10 @@
 """What every source shares: it needs no input, and remembers what it emitted last."""
 
-from dataclasses import dataclass
-from typing import Any
-
 import jax.numpy as jnp
-import numpy as np
 
-from spiketrain.domain import Domain
 from spiketrain.dynamics import Dynamics
 from spiketrain.state import ShortTermState
 from spiketrain.typing import Size, as_size
-
-
-@dataclass(frozen=True)
-class NonNegative(Domain):
-    r"""$x \ge 0$; a trained one is $|\theta|$."""
-
-    describe = "a finite number and not negative"
-
-    def contains(self, x: np.ndarray) -> bool:
-        """Whether every entry of `x` is finite and not negative."""
-        return super().contains(x) and bool(np.all(x >= 0))
-
-    def forward(self, raw: Any) -> Any:
-        """Return the absolute value."""
-        return jnp.abs(raw)
-
-
-NON_NEGATIVE = NonNegative()
 
 
 class Source(Dynamics):

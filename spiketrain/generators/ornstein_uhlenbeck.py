@@ -8,11 +8,10 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
-from spiketrain.domain import POSITIVE
+from spiketrain.domain import NON_NEGATIVE, POSITIVE
 from spiketrain.dynamics import Dynamics
 from spiketrain.environ import get_dtype, steps_per
 from spiketrain.errors import UnitError
-from spiketrain.generators.base import NON_NEGATIVE
 from spiketrain.parameter import Parameter, Trainable, drawn
 from spiketrain.state import ShortTermState
 from spiketrain.typing import Size, as_size

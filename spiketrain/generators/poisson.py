@@ -9,9 +9,10 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
+from spiketrain.domain import NON_NEGATIVE
 from spiketrain.environ import dt_in_seconds
 from spiketrain.errors import DomainError, ShapeError, StateError, UnitError
-from spiketrain.generators.base import NON_NEGATIVE, Source
+from spiketrain.generators.base import Source
 from spiketrain.parameter import InitialValue, Trainable, drawn
 from spiketrain.typing import Size
 from spiketrain.units import has_unit, magnitude, same_dimension, show, unit_of

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks import circuits, environments
+from scripts.readme import origin, put_table
 
 HERE = Path(__file__).resolve().parent
 TABLES = {"coba": circuits.coba_table, "large": circuits.large_table, "long": circuits.long_table}
@@ -48,10 +49,10 @@ def main() -> None:
     results["command"] = f"python -m benchmarks {' '.join(sys.argv[1:])}"
     path = arguments.out or HERE / "results" / f"{arguments.benchmark}.json"
     results = write(path, results)
-    text = TABLES[arguments.benchmark](results) + "\n\n" + produced_by(results)
+    text = TABLES[arguments.benchmark](results) + "\n\n" + origin(results)
     print(text, f"\nwritten to {path}", sep="\n")
     if arguments.out is None:
-        put_between(HERE / "README.md", arguments.benchmark, text)
+        put_table(HERE / "README.md", text, by="python -m benchmarks", name=arguments.benchmark)
 
 
 def write(path: Path, results: dict[str, Any]) -> dict[str, Any]:
@@ -62,25 +63,6 @@ def write(path: Path, results: dict[str, Any]) -> dict[str, Any]:
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps(results, indent=1) + "\n")
     return results
-
-
-def produced_by(results: dict[str, Any]) -> str:
-    """Return the line below a table: command, date, hardware and versions."""
-    made, versions = results["provenance"], results["provenance"]["versions"]
-    return (
-        f"`{results['command']}` on {made['time'][:10]}: {results['cpu']}, Python {made['python']}, jax {versions['jax']}, "
-        f"flax {versions['flax']}."
-    )
-
-
-def put_between(path: Path, name: str, text: str) -> None:
-    """Replace what stands between the markers of a page."""
-    begin, end = f"<!-- {name}: written by python -m benchmarks -->", f"<!-- end of {name} -->"
-    before, found, rest = path.read_text().partition(begin)
-    _, closed, after = rest.partition(end)
-    if not found or not closed:
-        raise SystemExit(f"{path} has no lines {begin} and {end}")
-    path.write_text(f"{before}{begin}\n{text}\n{end}{after}")
 
 
 if __name__ == "__main__":

@@ -18,18 +18,19 @@ ONE_THREAD = {"NPROC": "1"}  # what XLA takes for the number of processors
 
 def coba(peers: list[str], rounds: int, seconds: float) -> dict[str, Any]:
     """Run spiketrain and its peers in turn, each in a process that stays warm, and return every round."""
-    settings: dict[str, tuple[str, dict[str, str]]] = {}
+    settings: dict[str, tuple[str, dict[str, str], list[str]]] = {}  # name, environment, arguments by row
     for name in ["spiketrain", *peers]:
         if name == "brian2":  # has one thread
-            settings[NAMES[name]] = (name, {})
+            for method in ("exponential_euler", "rk2"):
+                settings[f"{NAMES[name]}, {method}"] = (name, {}, [method])
         else:
-            settings[f"{NAMES[name]}, one thread"] = (name, ONE_THREAD)
-            settings[NAMES[name]] = (name, {})
+            settings[f"{NAMES[name]}, one thread"] = (name, ONE_THREAD, [])
+            settings[NAMES[name]] = (name, {}, [])
     results: dict[str, Any] = {"seconds": seconds, "workers": {}, "rounds": {row: [] for row in settings}}
     with ExitStack() as stack:
         workers = {}
-        for row, (name, environment) in settings.items():
-            command = [str(python_of(name)), str(WORKERS / f"coba_{name}.py"), str(seconds)]
+        for row, (name, environment, arguments) in settings.items():
+            command = [str(python_of(name)), str(WORKERS / f"coba_{name}.py"), str(seconds), *arguments]
             pipes = dict(stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
             worker = subprocess.Popen(command, env=os.environ | environment, **pipes)  # type: ignore[call-overload]
             stack.callback(worker.kill)

@@ -15,7 +15,7 @@ REQUIREMENTS = {
 
 
 def python_of(name: str) -> Path:
-    """Return the interpreter of an environment; that of spiketrain is the one in use, where it has the package."""
+    """Return the interpreter of an environment."""
     return FOLDER / name / "bin" / "python"
 
 

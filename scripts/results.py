@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from readme import put_table
+from readme import origin, put_table
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -72,7 +72,6 @@ def summarise(experiment: str, runs: list[dict[str, Any]]) -> dict[str, Any]:
 
 def table(results: dict[str, Any]) -> str:
     """Return the results as Markdown."""
-    versions = results["provenance"]["versions"]
     rows = [
         "| seed | test accuracy | validation accuracy | firing rate | training | whole command |",
         "|---|---|---|---|---|---|",
@@ -91,10 +90,8 @@ def table(results: dict[str, Any]) -> str:
             "",
             *rows,
             "",
-            f"Printed by `{results['command']}` on {results['provenance']['time'][:10]}: {results['cpu']}, Python "
-            f"{results['provenance']['python']}, jax {versions['jax']}, flax {versions['flax']}. Training is everything "
-            "between the first and the last optimizer step, compilation left out; the whole command adds start-up, "
-            "compilation, pictures and evaluation.",
+            f"{origin(results)} Training is everything between the first and the last optimizer step, compilation left "
+            "out; the whole command adds start-up, compilation, pictures and evaluation.",
         ]
     )
 

@@ -14,7 +14,7 @@ import jax
 import jax.numpy as jnp
 
 from spiketrain.errors import DomainError, StateError
-from spiketrain.units import expect_unit, magnitude
+from spiketrain.units import expect_unit, in_seconds, magnitude
 
 _dt_seconds = jax.make_user_context(None)
 _dtype = jax.make_user_context(None)
@@ -105,8 +105,7 @@ def get_dtype() -> Any:
 
 def steps_per(tau: Any) -> Any:
     """Return `dt / tau` as a bare number; a bare `tau` counts in ms."""
-    seconds = magnitude(tau, u.second) if isinstance(tau, u.Quantity) else tau * 1e-3
-    return dt_in_seconds() / seconds
+    return dt_in_seconds() / in_seconds(tau)
 
 
 def decay(tau: Any) -> Any:

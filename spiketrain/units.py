@@ -45,6 +45,11 @@ def magnitude(value: Any, unit: Any = None) -> Any:
     return value.mantissa if unit is None or unit == value.unit else value.to_decimal(unit)
 
 
+def in_seconds(time: Any) -> Any:
+    """Return a time as bare seconds; a bare time counts in ms."""
+    return magnitude(time, u.second) if isinstance(time, u.Quantity) else time * 1e-3
+
+
 def with_unit(value: Any, unit: Any) -> Any:
     """Attach `unit` to a bare number or array; a unitless one stays bare."""
     return value if unit == UNITLESS else u.Quantity(value, unit=unit)

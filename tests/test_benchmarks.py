@@ -5,7 +5,8 @@ import json
 import pytest
 
 from benchmarks import circuits
-from benchmarks.__main__ import HERE, TABLES, produced_by, put_between
+from benchmarks.__main__ import HERE, TABLES
+from scripts.readme import origin, put_table
 
 
 @pytest.mark.parametrize("name", sorted(TABLES))
@@ -13,7 +14,7 @@ def test_the_page_shows_the_results_file(name, tmp_path):
     results = json.loads((HERE / "results" / f"{name}.json").read_text())
     page = tmp_path / "README.md"
     page.write_text((HERE / "README.md").read_text())
-    put_between(page, name, TABLES[name](results) + "\n\n" + produced_by(results))
+    put_table(page, TABLES[name](results) + "\n\n" + origin(results), by="python -m benchmarks", name=name)
     assert page.read_text() == (HERE / "README.md").read_text(), f"run `{results['command']}`"
 
 

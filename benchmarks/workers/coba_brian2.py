@@ -32,7 +32,7 @@ def prepare(seconds):
         threshold="v > -50*mV",
         reset="v = -60*mV",
         refractory=5.1 * b.ms,
-        method="exponential_euler",
+        method=sys.argv[2],
     )
     neurons.v = "-60*mV + rand()*10*mV"
     excitatory = b.Synapses(neurons[:3200], neurons, on_pre="ge += 0.6")

@@ -5,7 +5,6 @@ COBA couples them by conductances, CUBA by currents.
 """
 
 import brainunit as u
-import numpy as np
 from flax import nnx
 
 import spiketrain as st
@@ -70,6 +69,5 @@ class CUBANet(_BalancedNet):
         super().__init__(V_rest=-49 * u.mV, **weight, **out, seed=seed, n_E=n_E, n_I=n_I, prob=0.02)
 
 
-def kick(t):
-    """Return the current that starts COBA: 0.2 nA into every neuron for 50 ms, for `simulate`."""
-    return np.where(t.to_decimal(u.ms) < 50, 0.2, 0.0) * u.nA
+kick = st.Step(0.2 * u.nA, stop=50.0 * u.ms)
+"""The current into every neuron that starts COBA."""

@@ -19,7 +19,7 @@ import brainunit as u
 import jax
 import numpy as np
 from net import COBANet, CUBANet, kick
-from readme import put_table
+from readme import origin, put_table
 
 import spiketrain as st
 from spiketrain.training.provenance import cpu, provenance
@@ -27,17 +27,11 @@ from spiketrain.training.provenance import cpu, provenance
 START = 100 * u.ms  # left out of every measure: the network forgets how it was started
 
 
-def constant(t):
-    """Return 0.2 nA throughout."""
-    return np.full(t.shape, 0.2) * u.nA
-
-
-def none(t):
-    """Return no current."""
-    return np.zeros(t.shape) * u.nA
-
-
-NETWORKS = {"coba": (COBANet, kick), "coba_driven": (COBANet, constant), "cuba": (CUBANet, none)}
+NETWORKS = {
+    "coba": (COBANet, kick),
+    "coba_driven": (COBANet, st.Step(0.2 * u.nA)),
+    "cuba": (CUBANet, st.Step(0.0 * u.nA)),
+}
 LABELS = {"coba": "COBA", "coba_driven": "COBA, 0.2 nA throughout", "cuba": "CUBA"}
 PUBLISHED = {"coba_driven": "20.5 Hz", "cuba": "5.6 Hz"}  # of one run in ANNarchy: see README.md
 
@@ -57,8 +51,8 @@ def main() -> None:
     command = " ".join(["python experiments/coba/run.py", *sys.argv[1:]])
     for name in arguments.net:
         runs = [run(name, seed, arguments.seconds) for seed in arguments.seeds]
-        origin = {"command": command, "cpu": cpu(), "provenance": provenance()}
-        results[name] = {"seconds": arguments.seconds, "runs": runs} | origin
+        made = {"command": command, "cpu": cpu(), "provenance": provenance()}
+        results[name] = {"seconds": arguments.seconds, "runs": runs} | made
     results = {name: results[name] for name in NETWORKS if name in results}
     file.write_text(json.dumps(results, indent=1) + "\n")
     put_table(HERE / "README.md", table(results), by="experiments/coba/run.py")
@@ -136,12 +130,7 @@ def table(results: dict[str, Any]) -> str:
             f"| {spread('cv_isi', 2)} | {spread('correlation', 4)} | {spread('first_second_hz', 2)} Hz "
             f"| {PUBLISHED.get(name, '')} | {wall:.2f} | {first:.1f} s |"
         )
-    origins = dict.fromkeys(
-        f"Printed by `{r['command']}` on {r['provenance']['time'][:10]}: {r['cpu']}, Python {r['provenance']['python']}, "
-        f"jax {r['provenance']['versions']['jax']}, flax {r['provenance']['versions']['flax']}."
-        for r in results.values()
-    )
-    return "\n".join([*rows, "", *origins])
+    return "\n".join([*rows, "", *dict.fromkeys(map(origin, results.values()))])
 
 
 if __name__ == "__main__":

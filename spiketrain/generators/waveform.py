@@ -10,7 +10,7 @@ import numpy as np
 
 from spiketrain.environ import dt_in_seconds
 from spiketrain.errors import DomainError, UnitError
-from spiketrain.units import expect_unit, has_unit, magnitude, same_dimension, show, with_unit
+from spiketrain.units import expect_unit, has_unit, in_seconds, same_dimension, show, with_unit
 
 
 class Waveform:
@@ -86,7 +86,7 @@ class Windowed(Waveform):
         """Return the values at the times `t`."""
         if has_unit(t):
             expect_unit(type(self).__name__, "t", t, u.ms)
-        seconds, dt = magnitude(t, u.second) * (1.0 if has_unit(t) else 1e-3), dt_in_seconds()
+        seconds, dt = in_seconds(t), dt_in_seconds()
         xp = jnp if isinstance(seconds, jax.Array) else np
         step = xp.round(seconds / dt)
         on = (np.round(self.start_s / dt) <= step) & (step < np.round(self.stop_s / dt))
@@ -97,7 +97,7 @@ class Windowed(Waveform):
 def _seconds(waveform: Waveform, name: str, time: Any) -> float:
     if has_unit(time):
         expect_unit(type(waveform).__name__, name, time, u.ms)
-    seconds = float(magnitude(time, u.second)) * (1.0 if has_unit(time) else 1e-3)
+    seconds = float(in_seconds(time))
     if not np.isfinite(seconds):
         raise DomainError(f"{type(waveform).__name__}({name}=...) must be a finite time, got {show(time)}.")
     return seconds

@@ -10,6 +10,7 @@ from scipy.signal import correlate
 
 import spiketrain as st
 from spiketrain import environ
+from spiketrain.projections.comm import convolution
 
 from helpers import active, bare, by_hand, equal, gradient
 
@@ -26,6 +27,7 @@ CASES = {
     "padded by two": ((5, 4, 2), 3, (3, 3), dict(padding=2, stride=2)),
     "one dimension": ((9, 3), 4, 5, dict(stride=2)),
     "three dimensions": ((4, 3, 5, 2), 2, (2, 3, 2), dict(padding="valid")),
+    "stride above kernel": ((7, 8, 1), 3, (2, 2), dict(padding="VALID", stride=3)),
 }
 every_case = pytest.mark.parametrize("name", CASES)
 
@@ -92,6 +94,111 @@ def test_its_gradient_is_that_of_finite_differences(name):
     np.testing.assert_allclose(np.sum(conv(x) * g) - before, np.sum(dW * by_weight), rtol=1e-9)
 
 
+# --- Average pooling, and the forms of a convolution
+
+POOLED = {
+    "same": ((7, 8, 2), 3, (3, 3), dict(pool=2)),
+    "same with stride": ((9, 11, 1), 2, (2, 4), dict(pool=2, stride=2)),
+    "valid": ((9, 8, 2), 3, (3, 2), dict(pool=(2, 3), padding="VALID")),
+    "padded by one": ((6, 7, 2), 3, (3, 3), dict(pool=3, padding=1)),
+    "one dimension": ((11, 3), 4, 5, dict(pool=3)),
+    "three dimensions": ((4, 5, 5, 2), 2, (2, 3, 2), dict(pool=2)),
+}
+
+
+def both_ways(x, g, *models):
+    """Return the output of each model and the gradients by its kernel and by its input."""
+    for conv, behind in models:
+        graphdef, params = nnx.split(conv)
+
+        @jax.jit
+        def run(params, x, graphdef=graphdef, behind=behind):
+            y, back = jax.vjp(lambda params, x: behind(nnx.merge(graphdef, params)(x)), params, x)
+            return y, *back(g)
+
+        y, by_weight, by_input = run(params, jnp.asarray(x))
+        yield y, jax.tree.leaves(by_weight)[0], by_input
+
+
+@pytest.mark.parametrize(
+    "name, form", [*((name, "cpu") for name in POOLED), ("same with stride", "accelerator"), ("valid", "pieces")]
+)
+def test_pooling_is_an_average_of_the_convolution(name, form, monkeypatch):
+    monkeypatch.setattr(convolution, "on_cpu", lambda: form != "accelerator")
+    if form == "pieces":
+        monkeypatch.setattr(convolution, "PIECE_BYTES", 5000)
+        monkeypatch.setattr(convolution, "MANY_FEATURES", 1)
+    in_size, features, kernel, options = POOLED[name]
+    fused = st.Conv(in_size, features, kernel, rngs=nnx.Rngs(0), **options)
+    window = fused.pool
+    plain = st.Conv(in_size, features, kernel, weight=st.Trainable(fused.weight.value), **(options | dict(pool=1)))
+    x = spikes(T, B, size=in_size)
+    g = RNG.normal(size=(T, B, *fused.out_size))
+    merged = plain.out_size
+
+    def pool(y):
+        return nnx.avg_pool(y.reshape(T * B, *merged), window, window).reshape(T, B, *fused.out_size)
+
+    one, two = both_ways(x, g, (fused, lambda y: y), (plain, pool))
+    equal(one, two, rtol=1e-12)
+    assert all(np.any(part) for part in one) and one[1].shape == fused.weight.shape
+
+
+def pieces_of(monkeypatch, x, conv):
+    """Count the convolutions of a forward pass."""
+    monkeypatch.setattr(convolution, "PIECE_BYTES", 20_000)
+    monkeypatch.setattr(convolution, "MANY_FEATURES", 1)
+    return str(jax.make_jaxpr(conv)(x)).count("conv_general_dilated[")
+
+
+@pytest.mark.parametrize("images", [0, 1, 5, 16, 50])
+def test_a_batch_in_pieces_is_the_whole(images, monkeypatch):
+    conv = make("same")
+    x = spikes(images, size=conv.in_size)
+    whole = conv(x)
+    counted = pieces_of(monkeypatch, x, conv)
+    assert counted == {0: 1, 1: 1, 5: 2, 16: 5, 50: 16}[images]
+    equal(conv(x), whole, rtol=1e-12)
+
+
+def test_every_mode_of_differentiation_agrees():
+    conv = make("same", pool=2)
+    x, dx = jnp.asarray(spikes(3, size=conv.in_size)), RNG.normal(size=(3, *conv.in_size))
+    y, dy = jax.jvp(conv, (x,), (dx,))
+    equal(dy, conv(dx), rtol=1e-12)
+    graphdef, params = nnx.split(conv)
+
+    def energy(params, x):
+        return jnp.sum(nnx.merge(graphdef, params)(x) ** 2)
+
+    @jax.jit
+    def slopes(params, x):
+        return jax.grad(energy)(params, x)
+
+    def squared(x):
+        return sum(jnp.sum(slope**2) for slope in jax.tree.leaves(slopes(params, x)))
+
+    # quadratic in the kernel: its second derivative along itself is the first
+    equal(jax.jvp(lambda p: slopes(p, x), (params,), (params,))[1], slopes(params, x), rtol=1e-12)
+    along = np.sum(jax.grad(squared)(x) * dx)
+    np.testing.assert_allclose((squared(x + 1e-5 * dx) - squared(x - 1e-5 * dx)) / 2e-5, along, rtol=1e-6)
+    rows = jax.vmap(jax.grad(lambda row: jnp.sum(conv(row) ** 2)))(x)
+    equal(rows, jax.grad(lambda x: energy(params, x))(x), rtol=1e-12)
+    assert np.any(y)
+
+
+def test_the_gradient_by_the_input_is_computed_only_where_it_is_asked_for():
+    conv = make("same", pool=2)
+    graphdef, params = nnx.split(conv)
+    x = spikes(3, size=conv.in_size)
+
+    def convolutions(argnums):
+        run = jax.grad(lambda params, x: jnp.sum(nnx.merge(graphdef, params)(x) ** 2), argnums=argnums)
+        return str(jax.make_jaxpr(run)(params, x)).count("conv_general_dilated[")
+
+    assert (convolutions(0), convolutions(1), convolutions((0, 1))) == (2, 2, 3)
+
+
 def test_weights_are_what_is_given_with_their_unit():
     conv = make("same", weight=st.KaimingNormal(2.0 * u.nS))
     x = spikes(T, size=conv.in_size)
@@ -156,6 +263,12 @@ WRONG = {
     "too large a kernel": (
         lambda: st.Conv((3, 3, 1), 2, (5, 5), padding="VALID", weight=1.0),
         "does not fit into an input",
+    ),
+    "pool": (lambda: make("same", pool=(2, 2, 2)), r"Conv\(pool=...\) must be one number or 2"),
+    "pool of nothing": (lambda: make("same", pool=0), "must be a positive integer"),
+    "too large a pool": (
+        lambda: make("valid", pool=5),
+        r"Conv\(pool=...\) 5 does not fit into an output of \(4, 6, 3\)",
     ),
     "weight": (
         lambda: make("same", weight=np.ones((3, 3))),

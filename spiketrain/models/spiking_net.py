@@ -12,6 +12,7 @@ from spiketrain.neurons.alif import ALIF
 from spiketrain.neurons.base import Neuron
 from spiketrain.neurons.leaky_integrator import LeakyIntegrator
 from spiketrain.parameter import Trainable
+from spiketrain.products import SpikeProduct
 from spiketrain.projections.recurrent import Recurrent
 
 
@@ -33,9 +34,15 @@ class SpikingNet(nnx.Module):
         readout_tau: the initial time constant of the readout, trained; a bare number counts in ms.
         readout_scale: the same as `input_scale`, for the readout.
         dropout: the probability of dropping a hidden neuron for a whole trial, in training.
+        precision: that of every product with the spikes of a hidden layer; `SpikeProduct` lists the words and their
+            errors. The product with the input, which may be analog, is in float32, and so are potentials and weights.
         rngs: random numbers for weights and dropout.
 
     Input and output: `(T, B, n_in)` in, potentials `(T, B, n_out)` out.
+
+    Raises:
+        DomainError: a layer has no size, the dropout is no probability, the precision has no such name, or dropout,
+            which scales spikes, meets a precision in which scaled spikes are not exact.
     """
 
     def __init__(
@@ -52,6 +59,7 @@ class SpikingNet(nnx.Module):
         readout_tau: Any = 20.0,
         readout_scale: float = 1.0,
         dropout: float = 0.0,
+        precision: str = "float32",
         rngs: nnx.Rngs,
     ):
         if not hidden or min(hidden) < 1:
@@ -61,17 +69,24 @@ class SpikingNet(nnx.Module):
             )
         if not 0 <= dropout < 1:
             raise DomainError(f"SpikingNet(dropout=...) must lie in [0, 1), got {dropout}.")
+        if dropout and precision != "float32":
+            raise DomainError(
+                f"SpikingNet(precision={precision!r}, dropout={dropout:g}): dropout scales spikes, which are exact in "
+                'bfloat16 only as they are. Write `precision="float32"` or `dropout=0.0`.'
+            )
+        analog, product = SpikeProduct(), SpikeProduct(precision)
         self.linear: Any = nnx.List([])
         self.spiking: Any = nnx.List([])
         self.dropout: Any = nnx.List([])
         for i, (fan_in, size) in enumerate(zip([n_in, *hidden], hidden, strict=False)):
-            self.linear.append(_linear(fan_in, size, hidden_scale if i else input_scale, rngs))
+            scale = hidden_scale if i else input_scale
+            self.linear.append(_linear(fan_in, size, scale, product if i else analog, rngs))
             cells = neuron(size, rngs=rngs)
             weight = Trainable(_normal(recurrent_scale, size))
-            self.spiking.append(Recurrent(cells, weight=weight, rngs=rngs) if recurrent else cells)
+            self.spiking.append(Recurrent(cells, weight=weight, precision=precision, rngs=rngs) if recurrent else cells)
             if dropout:
                 self.dropout.append(nnx.Dropout(dropout, broadcast_dims=(0,), rngs=rngs.fork()))
-        self.to_readout = _linear(hidden[-1], n_out, readout_scale, rngs)
+        self.to_readout = _linear(hidden[-1], n_out, readout_scale, product, rngs)
         self.readout = LeakyIntegrator(n_out, tau=Trainable(readout_tau))
 
     def __call__(self, x: jax.Array) -> jax.Array:
@@ -87,5 +102,5 @@ def _normal(scale: float, fan_in: int) -> Callable[..., jax.Array]:
     return nnx.initializers.normal(scale / math.sqrt(fan_in))
 
 
-def _linear(n_in: int, n_out: int, scale: float, rngs: nnx.Rngs) -> nnx.Linear:
-    return nnx.Linear(n_in, n_out, kernel_init=_normal(scale, n_in), rngs=rngs)
+def _linear(n_in: int, n_out: int, scale: float, product: SpikeProduct, rngs: nnx.Rngs) -> nnx.Linear:
+    return nnx.Linear(n_in, n_out, kernel_init=_normal(scale, n_in), dot_general=product, rngs=rngs)

@@ -21,15 +21,17 @@ class Recurrent(Dynamics):
     Args:
         neuron: the neurons, of one-dimensional size N.
         weight: W, `(N, N)`, as in `Dense`; trained and orthogonal unless it is given.
+        precision: that of the product with W, as in `Dense`.
         rngs: needed where `weight` is an initialiser.
 
     Input and output: any number of inputs of the neuron's shape in, its spikes out.
 
     Raises:
+        DomainError: the precision has no such name.
         ShapeError: the neuron's size or the weight has the wrong shape.
     """
 
-    def __init__(self, neuron: Neuron, *, weight: Any = None, rngs: nnx.Rngs | None = None):
+    def __init__(self, neuron: Neuron, *, weight: Any = None, precision: str = "float32", rngs: nnx.Rngs | None = None):
         if len(neuron.size) != 1:
             raise ShapeError(
                 f"Recurrent(neuron) must have a one-dimensional size, got {neuron.size}. Write, for example, `LIF(100)`."
@@ -37,7 +39,7 @@ class Recurrent(Dynamics):
         self.neuron = neuron
         self.size = self.in_size = neuron.size
         weight = Trainable(nnx.initializers.orthogonal()) if weight is None else weight
-        self.comm = Dense(neuron.size[0], neuron.size[0], weight=weight, rngs=rngs)
+        self.comm = Dense(neuron.size[0], neuron.size[0], weight=weight, precision=precision, rngs=rngs)
 
     @property
     def spikes(self) -> jax.Array:

@@ -58,15 +58,6 @@ def one_step(comm: Any, *spikes: Any) -> Any:
     return comm.update(*spikes) if isinstance(comm, Dynamics) else comm(*spikes)
 
 
-def precision() -> Any:
-    """Return that of products of float32: full, since accelerators round weights to ten bits where nothing is said.
-
-    `jax.default_matmul_precision("tensorfloat32")` around a call, or the option of that name, says otherwise.
-    """
-    config: Any = jax.config
-    return None if config.jax_default_matmul_precision else jax.lax.Precision.HIGHEST
-
-
 def make_weight(owner: str, weight: Any, shape: tuple[int, ...], rngs: nnx.Rngs | None) -> LongTermState | ParamState:
     """Return the State of a weight: one number for all connections, or an array of the given shape."""
     value = drawn(weight, shape, rngs, owner=owner, name="weight")

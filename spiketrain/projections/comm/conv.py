@@ -8,7 +8,8 @@ from flax import nnx
 
 from spiketrain.errors import ShapeError
 from spiketrain.parameter import Trainable
-from spiketrain.projections.comm.base import Comm, make_weight, precision
+from spiketrain.projections.comm.base import Comm, make_weight
+from spiketrain.projections.comm.convolution import average_over, convolve
 from spiketrain.typing import Size, as_size
 from spiketrain.units import magnitude, unit_of, with_unit
 
@@ -22,6 +23,10 @@ class Conv(Comm):
     it take its size: `conv = Conv((28, 28, 1), 16, (5, 5), rngs=rngs)` and then `LIF(conv.out_size)`, or
     `Expon(conv.out_size)` inside a projection.
 
+    With `pool` the output is averaged over windows, computed as one convolution whose kernel is the average of those
+    within a window and whose stride is a window; equal up to rounding to the two layers, at a fraction of the time.
+    The weight and its gradient are those of the kernel as it is given.
+
     Args:
         in_size: the shape of one input, `(H, W, C)`, or `(L, C)` for one dimension and `(D, H, W, C)` for three.
         features: the number of channels of the output.
@@ -29,6 +34,8 @@ class Conv(Comm):
         stride: the distance of neighbouring places of the output, one number or one per dimension.
         padding: "SAME" (each place of the output has one of the input, or one per stride), "VALID" (none), or the
             number of zeros put at both edges of every dimension.
+        pool: the window of an average over the output, one number or one per dimension; windows do not overlap, and
+            places beyond the last whole one are left out.
         weight: a scalar, an array `(*kernel_size, C, features)` or an initialiser, with or without a unit; wrapped in
             `Trainable` where an optimizer is to change it. Trained and scaled by fan-in unless it is given.
         rngs: needed where `weight` is an initialiser.
@@ -37,7 +44,7 @@ class Conv(Comm):
     axes, so a whole train is one convolution.
 
     Raises:
-        ShapeError: sizes do not fit together, the kernel does not fit into the input, or the weight or the input has
+        ShapeError: sizes do not fit together, the kernel or the window does not fit, or the weight or the input has
             the wrong shape.
 
     Reference: Dumoulin and Visin (2016), https://arxiv.org/abs/1603.07285.
@@ -51,6 +58,7 @@ class Conv(Comm):
         *,
         stride: Size = 1,
         padding: str | int = "SAME",
+        pool: Size = 1,
         weight: Any = None,
         rngs: nnx.Rngs | None = None,
     ):
@@ -61,35 +69,42 @@ class Conv(Comm):
                 f"Conv(in_size, features, kernel_size) needs a kernel of as many dimensions as there are before the "
                 f"channels, one to three, got {in_size} and {kernel_size}. Write, for example, `Conv((28, 28, 1), 16, (5, 5))`."
             )
-        strides = as_size("Conv", stride)
-        self.strides = strides * dimensions if len(strides) == 1 else strides
-        if len(self.strides) != dimensions:
-            raise ShapeError(f"Conv(stride=...) must be one number or {dimensions}, got {stride}.")
+        self.strides = _per_dimension("stride", stride, dimensions)
+        self.pool = _per_dimension("pool", pool, dimensions)
         fits = padding.upper() in ("SAME", "VALID") if isinstance(padding, str) else padding >= 0
         if not fits:
             raise ShapeError(f'Conv(padding=...) must be "SAME", "VALID" or a number of zeros, got {padding!r}.')
-        self.padding = padding.upper() if isinstance(padding, str) else ((padding, padding),) * dimensions
+        if isinstance(padding, str):
+            pads = jax.lax.padtype_to_pads(self.in_size[:-1], kernel_size, self.strides, padding.upper())
+        else:
+            pads = [(padding, padding)] * dimensions
+        self.pads = tuple((int(low), int(high)) for low, high in pads)
         (channels,) = as_size("Conv", features)
         shape = (*kernel_size, self.in_size[-1], channels)
         weight = Trainable(nnx.initializers.lecun_normal()) if weight is None else weight
         self.weight = make_weight("Conv", weight, shape, rngs)
         self.weight.set_raw_value(jnp.broadcast_to(self.weight.get_raw_value(), shape))
-        one = jax.ShapeDtypeStruct((1, *self.in_size), jnp.result_type(float))
-        self.out_size = jax.eval_shape(self._convolve, one, jax.ShapeDtypeStruct(shape, one.dtype)).shape[1:]
-        if 0 in self.out_size:
+        sizes = zip(self.in_size, kernel_size, self.strides, self.pads, strict=False)
+        places = tuple((n + low + high - k) // s + 1 for n, k, s, (low, high) in sizes)
+        if min(places) < 1:
             raise ShapeError(f"Conv(kernel_size=...) {kernel_size} does not fit into an input of {in_size}.")
+        self.out_size = (*(n // p for n, p in zip(places, self.pool, strict=True)), channels)
+        if 0 in self.out_size:
+            raise ShapeError(f"Conv(pool=...) {pool} does not fit into an output of {(*places, channels)}.")
 
     def __call__(self, spikes: Any) -> Any:
         """Return the weighted sum over each neighbourhood."""
         self.check(spikes)
         x, weight = jnp.asarray(magnitude(spikes)), magnitude(self.weight.value)
         leading, dtype = x.shape[: -len(self.in_size)], jnp.result_type(x, weight)
-        y = self._convolve(x.reshape(-1, *self.in_size).astype(dtype), weight.astype(dtype))
+        x, weight = x.reshape(-1, *self.in_size).astype(dtype), weight.astype(dtype)
+        strides = tuple(s * p for s, p in zip(self.strides, self.pool, strict=True))
+        y = convolve(x, average_over(weight, self.strides, self.pool), strides, self.pads)
         return with_unit(y.reshape(*leading, *self.out_size), unit_of(spikes) * self.unit)
 
-    def _convolve(self, x: Any, weight: Any) -> jax.Array:
-        space = "DHW"[-len(self.strides) :]
-        layout = (f"N{space}C", f"{space}IO", f"N{space}C")
-        return jax.lax.conv_general_dilated(
-            x, weight, self.strides, self.padding, dimension_numbers=layout, precision=precision()
-        )
+
+def _per_dimension(name: str, size: Size, dimensions: int) -> tuple[int, ...]:
+    sizes = as_size("Conv", size)
+    if len(sizes) not in (1, dimensions):
+        raise ShapeError(f"Conv({name}=...) must be one number or {dimensions}, got {size}.")
+    return sizes * dimensions if len(sizes) == 1 else sizes

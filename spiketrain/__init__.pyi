@@ -76,6 +76,7 @@ from .neurons.qif import QuaIF as QuaIF
 from .neurons.wang_buzsaki import WangBuzsakiHH as WangBuzsakiHH
 from .parameter import Parameter as Parameter
 from .parameter import Trainable as Trainable
+from .products import SpikeProduct as SpikeProduct
 from .projections.align import AlignPostProj as AlignPostProj
 from .projections.align import AlignPreProj as AlignPreProj
 from .projections.comm.all_to_all import AllToAll as AllToAll

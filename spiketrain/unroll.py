@@ -1,6 +1,6 @@
 """From one step to a whole train: the only place that loops over time.
 
-The loop is a `lax.scan` of the traced `update`. It closes over Params, creates and drops `ShortTermState`,
+The loop runs the traced `update`, as `lax.scan` would. It closes over Params, creates and drops `ShortTermState`,
 carries everything else, and writes back only what `update` changed. A model that is run again with equal
 structure and shapes reuses its compiled loop.
 """
@@ -15,6 +15,7 @@ import jax
 from flax import nnx
 
 from spiketrain.errors import ShapeError, StateError
+from spiketrain.kernels.choose import over_time
 from spiketrain.state import ShortTermState, SpikeTrain, StateTrain
 
 _continuing = jax.make_user_context(False)
@@ -120,7 +121,7 @@ def _run(graphdef, batch_shape, step, length, params, rest, inputs):
     _check_only_short_term_created(model, before, leaves_of(params).keys() | leaves_of(other).keys())
     changed = {path for path, leaf in leaves_of(other).items() if leaf is not given[path]}
 
-    def one(carry, x):
+    def one(params, carry, x):
         short, other = carry
         model = nnx.merge(stepdef, params, short, other, copy=True)
         y = step(model, *x)
@@ -137,15 +138,28 @@ def _run(graphdef, batch_shape, step, length, params, rest, inputs):
         return "/".join(map(str, path)) in changed
 
     if leaves_of(other):  # one abstract step tells what must be carried; the rest, such as connectivity, is a constant
-        jax.eval_shape(one, (short, other), jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape[1:], x.dtype), inputs))
+        jax.eval_shape(
+            one, params, (short, other), jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape[1:], x.dtype), inputs)
+        )
     carried, constant = nnx.split_state(other, is_carried, ...)
 
-    def loop(carry, x):
-        short, carried = carry
-        (short, other), y = one((short, nnx.merge_state(carried, constant)), x)
-        return (short, nnx.split_state(other, is_carried, ...)[0]), y
+    start, carry_tree = jax.tree.flatten((short, carried))
+    fixed, fixed_tree = jax.tree.flatten((params, constant))
+    xs, x_tree = jax.tree.flatten(inputs)
+    y_tree = None
 
-    (short, carried), ys = jax.lax.scan(loop, (short, carried), inputs, length)
+    def flat(fixed, carry, x):
+        nonlocal y_tree
+        params, constant = jax.tree.unflatten(fixed_tree, fixed)
+        short, carried = jax.tree.unflatten(carry_tree, carry)
+        before = short, nnx.merge_state(carried, constant)
+        (short, other), y = one(params, before, jax.tree.unflatten(x_tree, x))
+        ys, y_tree = jax.tree.flatten(y)
+        return jax.tree.leaves((short, nnx.split_state(other, is_carried, ...)[0])), ys
+
+    carry, ys = over_time(type(model).__name__, flat, fixed, start, xs, length)
+    short, carried = jax.tree.unflatten(carry_tree, carry)
+    ys = jax.tree.unflatten(y_tree, ys)
     leaves = leaves_of(carried)
     return ys, short, {path: leaves[path] for path in sorted(changed)}
 

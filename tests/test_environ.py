@@ -12,6 +12,7 @@ from flax import nnx
 
 import spiketrain as st
 from spiketrain import environ
+from spiketrain.errors import DomainError
 
 from helpers import active, by_hand, equal
 
@@ -246,7 +247,7 @@ def test_no_compiled_function_is_used_under_another_dtype(call):
         (dict(dtype=jnp.int32), st.DomainError, ["environ(dtype=...)", "floating", "int32", "`dtype=jnp.bfloat16`"]),
         (dict(dtype="bf16"), st.DomainError, ["environ(dtype=...)", "floating", "'bf16'"]),
         (dict(dtype=np.float64), st.DomainError, ["environ(dtype=...)", "float64", "JAX_ENABLE_X64"]),
-        ({}, TypeError, ["dt or dtype", "`environ.context(dt=1.0 * u.ms)`"]),
+        ({}, TypeError, ["dt, dtype, residuals or loop", "`environ.context(dt=1.0 * u.ms)`"]),
     ],
 )
 @pytest.mark.parametrize("how", [environ.context, environ.set], ids=["context", "set"])
@@ -254,3 +255,16 @@ def test_a_dtype_that_makes_no_sense_is_refused(how, given, error, says):
     with pytest.raises(error) as raised:
         how(**given)
     assert all(part in str(raised.value) for part in says), raised.value
+
+
+@pytest.mark.parametrize(
+    ("given", "says"),
+    [
+        ({"residuals": int}, "environ(residuals=...) must be a floating dtype"),
+        ({"loop": "fast"}, "environ(loop=...) must be one of 'auto', 'scan', 'fused', got 'fast'"),
+    ],
+)
+def test_a_loop_and_residuals_that_make_no_sense_are_refused(given, says):
+    with pytest.raises(DomainError) as raised:
+        environ.context(**given)
+    assert says in str(raised.value)

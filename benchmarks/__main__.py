@@ -1,5 +1,7 @@
 """Run a benchmark, print its table and write its results file.
 
+python -m benchmarks train           # one optimizer step of several networks against every peer
+python -m benchmarks train --workloads W1 --T 250 --B 64 --peers spyx sparx --tunables
 python -m benchmarks coba            # the COBA network against brainpy.state and brian2
 python -m benchmarks coba --rounds 7 --seconds 2 --peers brian2
 python -m benchmarks large           # 100,000 neurons with 1,000 synapses each: build, run, memory
@@ -8,15 +10,21 @@ python -m benchmarks long            # ten minutes of biological time, watched, 
 
 import argparse
 import json
+import secrets
 import sys
 from pathlib import Path
 from typing import Any
 
-from benchmarks import circuits, environments
+from benchmarks import circuits, environments, training, training_table, workloads
 from scripts.readme import origin, put_table
 
 HERE = Path(__file__).resolve().parent
-TABLES = {"coba": circuits.coba_table, "large": circuits.large_table, "long": circuits.long_table}
+TABLES = {
+    "train": training_table.page,
+    "coba": circuits.coba_table,
+    "large": circuits.large_table,
+    "long": circuits.long_table,
+}
 
 
 def main() -> None:
@@ -25,6 +33,8 @@ def main() -> None:
         prog="python -m benchmarks", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     commands = parser.add_subparsers(dest="benchmark", required=True)
+    train = commands.add_parser("train", help="training steps against the peers")
+    add_training(train)
     coba = commands.add_parser("coba", help="the COBA network against its peers")
     coba.add_argument("--peers", nargs="*", default=["brainpy", "brian2"], choices=["brainpy", "brian2"])
     coba.add_argument("--rounds", type=int, default=5)
@@ -35,12 +45,15 @@ def main() -> None:
     large.add_argument("--seconds", type=float, default=0.2)
     long = commands.add_parser("long", help="minutes of biological time in the memory of seconds")
     long.add_argument("--seconds", type=float, default=600.0)
-    for command in (coba, large, long):
+    for command in (train, coba, large, long):
         command.add_argument("--out", type=Path, help="the results file, benchmarks/results/NAME.json by default")
     arguments = parser.parse_args()
 
-    if arguments.benchmark == "coba":
-        environments.make(["spiketrain", *arguments.peers])
+    if arguments.benchmark == "train":
+        results = train_as(arguments)
+    elif arguments.benchmark == "coba":
+        if missing := environments.make(["spiketrain", *arguments.peers]):
+            raise SystemExit(f"There is no environment for {missing}.")
         results = circuits.coba(arguments.peers, arguments.rounds, arguments.seconds)
     elif arguments.benchmark == "large":
         results = circuits.alone("large", arguments.neurons, arguments.synapses, arguments.seconds)
@@ -53,6 +66,36 @@ def main() -> None:
     print(text, f"\nwritten to {path}", sep="\n")
     if arguments.out is None:
         put_table(HERE / "README.md", text, by="python -m benchmarks", name=arguments.benchmark)
+        if arguments.benchmark == "train":
+            short = training_table.short(results) + "\n\n" + origin(results)
+            put_table(HERE.parent / "README.md", short, by="python -m benchmarks", name="train")
+
+
+def add_training(parser: argparse.ArgumentParser) -> None:
+    """Declare the options of `train`."""
+    parser.add_argument(
+        "--workloads", nargs="*", default=[*workloads.DEFAULT, "R"], choices=[*workloads.DEFAULT, "R"],
+        help="R: two networks of random sizes",
+    )  # fmt: skip
+    for name in ("T", "B"):
+        parser.add_argument(f"--{name}", type=int, help="in place of the sizes that the table has")
+    parser.add_argument("--sizes", type=int, nargs="*", help="widths from input to output, one number for M1 and M2")
+    parser.add_argument("--density", type=float, help="the part of the inputs that are one")
+    parser.add_argument("--peers", nargs="*", default=list(training.PEERS), choices=list(training.PEERS))
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--tunables", action="store_true", help="everything again with the allocator tuned")
+    parser.add_argument("--seed", type=int, help="of the random sizes; drawn, printed and stored unless it is given")
+
+
+def train_as(arguments: argparse.Namespace) -> dict[str, Any]:
+    """Run the training workloads that the command line asks for."""
+    sizes = {name: getattr(arguments, name) for name in ("T", "B", "sizes", "density")}
+    seed = secrets.randbelow(1_000_000) if arguments.seed is None else arguments.seed
+    chosen = training.chosen(arguments.workloads, {k: v for k, v in sizes.items() if v is not None}, seed)
+    missing = environments.make(["spiketrain", *arguments.peers])
+    if "spiketrain" in missing:
+        raise SystemExit(f"There is no environment for spiketrain: {missing['spiketrain']}.")
+    return {"seed": seed} | training.run(chosen, arguments.peers, missing, arguments.rounds, arguments.tunables)
 
 
 def write(path: Path, results: dict[str, Any]) -> dict[str, Any]:

@@ -1,0 +1,65 @@
+"""The training step that every JAX library is given: one jit, donated, flat, Adam."""
+
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+import optax
+
+
+def network(forward, params, arrays, look=None):
+    """Return `measure` and `step` of `forward(params, x)`, which returns the logits and the trains of hidden layers.
+
+    `look` takes its place in `measure` where the trains would cost the step something.
+    """
+    look = look or forward
+    x, y = jnp.asarray(arrays["x"], jnp.float32), jnp.asarray(arrays["y"])
+    adam = optax.adam(1e-3)
+    leaves, treedef = jax.tree.flatten((params, adam.init(params)))
+    leaves = [jnp.array(leaf, copy=True) for leaf in leaves]
+
+    def cross_entropy(logits, y):
+        return optax.softmax_cross_entropy_with_integer_labels(logits, y).mean()
+
+    def loss_of(params, x, y):
+        return cross_entropy(forward(params, x)[0], y)
+
+    @partial(jax.jit, donate_argnums=0)
+    def update(leaves, x, y):
+        params, state = jax.tree.unflatten(treedef, leaves)
+        loss, gradient = jax.value_and_grad(loss_of)(params, x, y)
+        changes, state = adam.update(gradient, state, params)
+        return jax.tree.leaves((optax.apply_updates(params, changes), state)), loss
+
+    @jax.jit
+    def first(leaves, x, y):
+        logits, trains = look(jax.tree.unflatten(treedef, leaves)[0], x)
+        return cross_entropy(logits, y), [train.mean() for train in trains]
+
+    def measure():
+        loss, rates = first(leaves, x, y)
+        return float(loss), [float(rate) for rate in rates]
+
+    def step():
+        nonlocal leaves
+        leaves, loss = jax.block_until_ready(update(leaves, x, y))
+        return float(loss)
+
+    return measure, step
+
+
+def layer(run, arrays, *, backward):
+    """Return `measure` and `step` of `run(currents)`, the spikes of one layer of neurons."""
+    currents = jnp.asarray(arrays["x"])
+    forward = jax.jit(run)
+    gradient = jax.jit(jax.value_and_grad(lambda currents: (run(currents) ** 2).mean()))
+
+    def measure():
+        spikes = forward(currents)
+        return float((spikes**2).mean()), [float(spikes.mean())]
+
+    def step():
+        jax.block_until_ready(gradient(currents) if backward else forward(currents))
+        return None
+
+    return measure, step

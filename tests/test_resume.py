@@ -12,7 +12,7 @@ import time
 import brainunit as u
 import pytest
 import yaml
-from test_trainer import bits
+from test_trainer import bits, metrics_of
 
 from spiketrain import environ
 from spiketrain.cli import train as cli
@@ -64,7 +64,7 @@ def same(folder, whole, config):
     assert [n for n, a, b in zip(names, leaves, wanted, strict=True) if a != b] == []
     assert record(folder) == record(whole)
     results = [json.loads((f / "result.json").read_text()) for f in (folder, whole)]
-    assert [r | {"seconds": 0} for r in results[:1]] == [r | {"seconds": 0} for r in results[1:]]
+    assert metrics_of(results[0]) == metrics_of(results[1])
 
 
 def interrupted(config, folder, after):
@@ -101,6 +101,14 @@ def test_a_run_stopped_after_any_checkpoint_ends_with_the_same_bits(tmp_path, wh
                                                  "beginning."])  # fmt: skip
 
 
+def test_a_run_with_buckets_resumes_to_the_same_bits(tmp_path, data):
+    config = small(data, trainer__length_buckets=2)
+    train(config, tmp_path / "whole")
+    interrupted(config, tmp_path / "run", 4)
+    train(config, tmp_path / "run", resume=True)
+    same(tmp_path / "run", tmp_path / "whole", config)
+
+
 def test_records_that_do_not_fit_the_checkpoints_are_repeated(tmp_path, data):
     """Log, evaluation and save intervals share no divisor, and the record breaks off in the middle of a line."""
     config = small(
@@ -124,14 +132,15 @@ def test_a_finished_run_is_evaluated_again(tmp_path, whole, config):
 def test_more_epochs_continue_a_finished_run(tmp_path, whole, config, monkeypatch):
     monkeypatch.chdir(tmp_path)
     shutil.copytree(whole, tmp_path / "run")
-    cli._main(["resume=run", "trainer.epochs=6", "logger.progress=true"])
+    cli._main(["resume=run", "trainer.epochs=6", "logger.progress=true", "trainer.profile=[10,11]"])
     assert record(tmp_path / "run")[: len(record(whole))] == record(whole)
     assert steps_in(tmp_path / "run" / "checkpoints")[-1] == 12
+    assert list((tmp_path / "run" / "profile").rglob("*.xplane.pb"))
     assert yaml.safe_load((tmp_path / "run" / "config.yaml").read_text())["trainer"]["epochs"] == 6
     with pytest.raises(
         CheckpointError, match=r"is at step 12, beyond the 8 steps of trainer.epochs=4. Raise trainer.ep"
     ):
-        cli._main(["resume=run", "trainer.epochs=4"])
+        cli._main(["resume=run", "trainer.epochs=4", "trainer.profile=null"])
 
 
 @pytest.mark.parametrize(
@@ -139,6 +148,7 @@ def test_more_epochs_continue_a_finished_run(tmp_path, whole, config, monkeypatc
     [
         ("seed=1", "keeps every setting that a bit of the result depends on; got seed=1. It takes trainer.epochs"),
         ("trainer.batch_size=5", "got trainer.batch_size=5"),
+        ("trainer.length_buckets=2", "got trainer.length_buckets=2"),
         ("trainer.validation_fraction=0.5", "got trainer.validation_fraction=0.5"),
         ("model.hidden=[9]", "got model.hidden="),
         ("experiment=vowels", "got experiment=vowels"),

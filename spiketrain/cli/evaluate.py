@@ -10,10 +10,16 @@ import sys
 from pathlib import Path
 
 from spiketrain.cli.common import import_plugins, run
+from spiketrain.cli.startup import start
+
+
+def command() -> None:
+    """Entry point of the console command."""
+    start(main)
 
 
 def main() -> None:
-    """Entry point of the console command."""
+    """Run the command in this process, as it is."""
     parser = argparse.ArgumentParser(prog="spiketrain-eval", description="Evaluate a checkpoint by itself.")
     parser.add_argument("path", type=Path, help="a run folder, or the folder of one checkpoint")
     parser.add_argument("--checkpoint", default="last", help="last, best or a step number (default: last)")
@@ -39,4 +45,4 @@ def _evaluate(arguments: argparse.Namespace) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    command()

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from spiketrain.cli.common import import_plugins, run
+from spiketrain.cli.startup import start
 from spiketrain.config import registry
 from spiketrain.config.check import check, check_plugins
 from spiketrain.errors import ConfigError
@@ -29,6 +30,8 @@ RESUME_MAY_CHANGE = (
     "trainer.final",
     "trainer.log_every_steps",
     "trainer.piece_steps",
+    "trainer.memory_mb",
+    "trainer.profile",
     "logger.tensorboard",
     "logger.pictures",
     "logger.pictures_every",
@@ -36,8 +39,13 @@ RESUME_MAY_CHANGE = (
 )
 
 
-def main() -> None:
+def command() -> None:
     """Entry point of the console command."""
+    start(main)
+
+
+def main() -> None:
+    """Run the command in this process, as it is."""
     sys.exit(run(lambda: _main(sys.argv[1:])))
 
 
@@ -274,4 +282,4 @@ def _quoted(text: str) -> str:
 
 
 if __name__ == "__main__":
-    main()
+    command()

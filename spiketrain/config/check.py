@@ -185,11 +185,23 @@ def _sense(config: dict[str, Any]) -> None:
         "trainer.final=best needs trainer.validation_fraction > 0 and trainer.keep_best > 0, and no "
         "trainer.overfit_batch: the best is chosen on validation.",
     )
-    piece = trainer["piece_steps"]
-    _require(piece is None or piece >= 1, f"trainer.piece_steps must be at least 1 or null, got {piece}.")
+    for name in ("length_buckets", "piece_steps"):
+        value = trainer[name]
+        _require(value is None or value >= 1, f"trainer.{name} must be at least 1 or null, got {value}.")
+    budget = trainer["memory_mb"]
+    _require(budget is None or budget > 0, f"trainer.memory_mb must be positive or null, got {budget}.")
     _require(
-        not trainer["truncate"] or piece is not None,
+        budget is None or trainer["piece_steps"] is None,
+        "trainer.memory_mb chooses the length of pieces: leave out trainer.piece_steps.",
+    )
+    _require(
+        not trainer["truncate"] or trainer["piece_steps"] is not None,
         "trainer.truncate=true needs trainer.piece_steps, the steps between cuts.",
+    )
+    profile = trainer["profile"]
+    _require(
+        profile is None or (len(profile) == 2 and 1 <= profile[0] <= profile[1]),
+        f"trainer.profile takes the first and the last step to trace, such as [10,15], got {profile}.",
     )
     _require(config["dt_ms"] > 0, f"dt_ms must be positive, got {config['dt_ms']}.")
     for path, seed in (("seed", config["seed"]), ("trainer.validation_seed", trainer["validation_seed"])):

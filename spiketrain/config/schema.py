@@ -237,6 +237,7 @@ class SpikingNet:
     readout_tau_ms: float = 20.0
     readout_scale: float = 1.0
     dropout: float = 0.0
+    precision: str = one_of("float32", "bf16x3", "bf16x2", "bf16")
 
 
 @dataclass
@@ -391,9 +392,13 @@ class TrainerSettings:
     keep_best: int = 1
     final: str = one_of("last", "best")
     log_every_steps: int = 10
+    length_buckets: int | None = None
     piece_steps: int | None = None
+    memory_mb: float | None = None
     truncate: bool = False
+    residuals: str = one_of("float32", "bfloat16")
     overfit_batch: bool = False
+    profile: list[int] | None = None
 
 
 @dataclass

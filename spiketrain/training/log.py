@@ -10,6 +10,8 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Column
 
+from spiketrain.training.compilation import Compilations
+
 log = logging.getLogger("spiketrain")
 
 
@@ -53,9 +55,16 @@ class RunLog:
             self._bar = Progress(*columns, console=self.console, expand=True)
             self._task = self._bar.add_task("training", total=total_steps, completed=first_step, speed="", metrics="")
             self._bar.start()
+        self.compiled = Compilations()
 
     def started(self) -> None:
-        """Start the clock: the first optimizer step is done, and with it compilation."""
+        """Start the clock: the first optimizer step is done, and with it most of compilation."""
+        took, compiled = time.monotonic() - self._start, self.compiled
+        if self._progress:
+            cached = f", {compiled.from_cache} of them from the cache" if compiled.from_cache else ""
+            self.say(
+                f"first step after {took:.1f} s: {compiled.seconds:.1f} s for compiling {compiled.programs} programs{cached}"
+            )
         self._start, self._first = time.monotonic(), self._first + 1
 
     def finished(self) -> None:
@@ -86,9 +95,9 @@ class RunLog:
             self._board.add_image(name, rgb, step, dataformats="HWC")
 
     def hyperparameters(self, values: dict[str, Any], results: dict[str, float]) -> None:
-        """Record what was set and what came out."""
+        """Record what was set, by groups, and what came out."""
         if self._board is not None:
-            self._board.add_hparams(values, results, name="hparams")
+            self._board.add_hparams(_flat(values), results, name="hparams")
 
     def say(self, message: str) -> None:
         """Print a line."""
@@ -96,6 +105,7 @@ class RunLog:
 
     def close(self) -> None:
         """Finish all files."""
+        self.compiled.close()
         if self._bar is not None:
             self._bar.stop()
         for writer in (self._file, self._board):
@@ -115,6 +125,17 @@ class RunLog:
             self._last_line = time_now
             left = (self._total - self._step) / max(speed, 1e-9)
             self.say(f"step {self._step}/{self._total}  {speed:.0f} steps/s  ETA {left:.0f} s  {text}")
+
+
+def _flat(config: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Return nested settings as one level of `a.b.c` keys."""
+    flat: dict[str, Any] = {}
+    for key, value in config.items():
+        if isinstance(value, dict):
+            flat |= _flat(value, f"{prefix}{key}.")
+        else:
+            flat[f"{prefix}{key}"] = value if isinstance(value, int | float | str | bool) else str(value)
+    return flat
 
 
 def _until(path: Path, step: int) -> list[str]:

@@ -1,9 +1,10 @@
 """The trainer: a loop that can be followed with a finger."""
 
+import dataclasses
 import json
 import logging
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,8 +22,11 @@ from spiketrain.environ import dt_in_seconds
 from spiketrain.errors import CheckpointError, TrainingError
 from spiketrain.losses import CrossEntropy
 from spiketrain.training import pictures, state, step
+from spiketrain.training.buckets import Buckets
 from spiketrain.training.checkpoint import Checkpoints, find, read_meta, restore, restore_newest, steps_in
 from spiketrain.training.log import RunLog
+from spiketrain.training.memory import pieces_within
+from spiketrain.training.profile import Profile
 from spiketrain.training.provenance import provenance
 
 log = logging.getLogger("spiketrain")
@@ -69,7 +73,9 @@ class Trainer:
         self.steps_per_epoch = step.steps_per_epoch(trials, self.settings.batch_size)
         self.total_steps = self.settings.epochs * self.steps_per_epoch
         tx = optimizer if isinstance(optimizer, optax.GradientTransformation) else optimizer(self.total_steps)
-        self.leaves, self.layout = state.init(model, tx)
+        leaves, self.layout = state.init(model, tx)
+        # Bound to their device, as restored leaves are: otherwise these would be compiled for once more.
+        self.leaves = [jax.device_put(leaf, leaf.sharding) for leaf in leaves]
         self.functions = step.Functions(
             self.layout,
             self.encoder,
@@ -80,18 +86,25 @@ class Trainer:
             piece_steps=self.settings.piece_steps,
             truncate=self.settings.truncate,
             draws=not self.settings.overfit_batch,
+            residuals=self.settings.residuals,
         )
         held = [len(s) for name, s in self.splits.items() if name != "train"]
         self.eval_size = min(self.settings.eval_batch_size, max(held))
         self._evaluate = self.functions.evaluate_batch()
         self._batches: dict[str, list[step.Data]] = {}
         self.step, self._warned = 0, False
+        self._buckets = None
+        if count := self.settings.length_buckets:
+            lengths = self.splits["train"].lengths
+            self._buckets = Buckets(lengths, count=count, batch_size=self.settings.batch_size, seed=seed)
+        self._profile = Profile(self.settings.profile, total=self.total_steps)
 
     def fit(self) -> dict[str, Any]:
         """Train to the last epoch, evaluate on the test set, and return the result."""
-        train_step, order = self.functions.train_step(), None
         data = step.on_device(self.splits["train"])
+        train_step, order = self._within_memory(data).train_step(), None
         checkpoints = self._checkpoints()
+        self._profile.open(self.folder)
         self.log = self._open_log()
         waiting: list[metrics.Sums] = []
         first = self.step
@@ -99,9 +112,11 @@ class Trainer:
             while self.step < self.total_steps:
                 epoch, position = divmod(self.step, self.steps_per_epoch)
                 if order is None or position == 0:
-                    order = self._order(epoch)
-                self.leaves, sums = train_step(self.leaves, data, order)
+                    order, steps = self._order(epoch)
+                self._profile.before(self.step + 1)
+                self.leaves, sums = train_step(self.leaves, data, order, steps=steps[position])
                 self.step += 1
+                self._profile.after(self.step, sums, self.log.say)
                 waiting.append(sums)
                 if self.step == first + 1:
                     jax.block_until_ready(sums)
@@ -116,6 +131,7 @@ class Trainer:
                 checkpoints.wait()
             return self._finish()
         finally:
+            self._profile.close()
             self.log.close()
             if checkpoints is not None:
                 checkpoints.close()
@@ -198,13 +214,30 @@ class Trainer:
         for name in ("validation", "test"):
             if name in self.splits:
                 result[name] = self.evaluate(name)
-        self.log.hyperparameters(flatten(self.config), {f"final/{k}": v for k, v in result["test"].items()})
+        compiled = self.log.compiled
+        result |= {"compilations": compiled.programs, "compile_seconds": round(compiled.seconds, 2)}
+        self.log.hyperparameters(self.config, {f"final/{k}": v for k, v in result["test"].items()})
         if self.folder is not None:
             (self.folder / "result.json").write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
         return result
 
-    def _order(self, epoch: int) -> jax.Array:
-        return step.order_of_epoch(self.seed, epoch, len(self.splits["train"]))
+    def _within_memory(self, data: step.Data) -> step.Functions:
+        """Return the functions of training with trials in the pieces that `memory_mb` asks for."""
+        if self.settings.memory_mb is None:
+            return self.functions
+        order = step.order_of_epoch(self.seed, 0, len(self.splits["train"]))
+        steps = pieces_within(
+            self.settings.memory_mb,
+            self.functions.length(data),
+            lambda steps: self.functions.temporaries(self.leaves, data, order, steps),
+        )
+        return dataclasses.replace(self.functions, piece_steps=steps)
+
+    def _order(self, epoch: int) -> tuple[jax.Array, Sequence[int | None]]:
+        """Return the trials of an epoch in order, and the number of time steps that each of its batches needs."""
+        if self._buckets is None:
+            return step.order_of_epoch(self.seed, epoch, len(self.splits["train"])), [None] * self.steps_per_epoch
+        return self._buckets.order(epoch)
 
     def _checkpoints(self) -> Checkpoints | None:
         self.provenance = provenance()
@@ -253,14 +286,3 @@ def split(dataset: Dataset, settings: TrainerSettings) -> dict[str, Split]:
     train, validation = split_validation(dataset.train, settings.validation_fraction, settings.validation_seed)
     held = {} if validation is None else {"validation": validation}
     return {"train": train, **held, "test": dataset.test}
-
-
-def flatten(config: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Return nested settings as one level of `a.b.c` keys."""
-    flat: dict[str, Any] = {}
-    for key, value in config.items():
-        if isinstance(value, dict):
-            flat |= flatten(value, f"{prefix}{key}.")
-        else:
-            flat[f"{prefix}{key}"] = value if isinstance(value, int | float | str | bool) else str(value)
-    return flat

@@ -50,5 +50,4 @@ def over_time(
         if reason is None:
             return loop.run(inlined, [*arrays, *consts], carry, xs, length, residuals=get_residual_dtype())
         log.info("%s takes the plain loop over time: its step %s.", name, reason)
-    plain = Step(jax.extend.core.ClosedJaxpr(closed.jaxpr, closed.consts), n, m)
-    return loop.scan(plain, consts, carry, xs, length)
+    return loop.scan(Step(closed, n, m), consts, carry, xs, length)

@@ -17,6 +17,7 @@ from spiketrain.kernels.backward import Backward
 from spiketrain.kernels.elementwise import ELEMENTWISE, SAME
 from spiketrain.kernels.march import march, packed
 from spiketrain.kernels.step import Step, hoist, multiplies
+from spiketrain.kernels.trial import tangents_of
 
 Arrays = Sequence[Any]
 ALLOWED = ELEMENTWISE | SAME | {"reduce_sum", "reduce_max", "reduce_min", "slice", "concatenate", "transpose", "iota"}
@@ -68,7 +69,7 @@ def run(step: Step, consts: Arrays, carry: Arrays, xs: Arrays, length: int, *, r
         moving = tuple(i for i, t in enumerate(tangents) if not isinstance(t, SymbolicZero))
         back = Backward.of(step, moving)
         last, ys, states = _keeping(step, back, *step.split(primals), length, residuals)
-        out = back(length, primals, states, [tangents[i] for i in moving], (*last, *ys), residuals)
+        out = tangents_of(back, length, primals, states, [tangents[i] for i in moving], (*last, *ys), residuals)
         return (last, ys), (out[: len(last)], out[len(last) :])
 
     loop.defjvp(rule, symbolic_zeros=True)

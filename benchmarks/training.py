@@ -65,8 +65,8 @@ def rows_of(workload: Workload, peers: list[str]) -> dict[str, tuple[str, dict[s
     rows = {row: ("spiketrain", options) for row, (options, _) in OURS.items()}
     for peer in peers:
         rows |= {row: (peer, options) for row, options in PEERS[peer].items()}
-    alone = workload.kind in ("forward", "backward")
-    return {row: given for row, given in rows.items() if not (alone and {"by_layer", "precision"} & given[1].keys())}
+    idle = {"forward": {"by_layer", "precision", "residuals"}, "backward": {"by_layer", "precision"}}
+    return {row: given for row, given in rows.items() if not idle.get(workload.kind, set()) & given[1].keys()}
 
 
 def run(

@@ -167,6 +167,7 @@ def test_sizes_come_from_the_command_line_and_from_the_seed():
 def test_one_layer_has_no_products_to_place():
     assert "Spyx, by layer" in training.rows_of(workloads.W1(), ["spyx"])
     assert list(training.rows_of(workloads.M1(), ["spyx"])) == ["spiketrain", "Spyx"]
+    assert list(training.rows_of(workloads.M2(), ["spyx"])) == ["spiketrain", "spiketrain, bf16 residual", "Spyx"]
 
 
 def test_a_worker_that_ends_is_reported_and_the_others_go_on(tmp_path, monkeypatch):

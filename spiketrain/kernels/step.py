@@ -11,6 +11,10 @@ from jax.interpreters import partial_eval
 
 Arrays = Sequence[Any]
 INNER = {"jit": "jaxpr", "pjit": "jaxpr", "closed_call": "call_jaxpr", "core_call": "call_jaxpr"}
+FOLDED: dict[str, Callable[..., Any]] = {  # what numbers alone go into is a number, without a program of its own
+    "select_n": lambda which, *cases, **_: cases[int(which)],
+    "convert_element_type": lambda x, *, new_dtype, **_: np.asarray(x, new_dtype)[()],
+}
 PRODUCTS = ("dot_general", "conv_general_dilated", "ragged_dot_general")
 
 
@@ -58,7 +62,7 @@ def inline(closed: Any, n_consts: int, n_carry: int) -> tuple[Step, list[Any]]:
 
 
 def _inlined(jaxpr: Any, constants: Arrays, arguments: Arrays) -> list[Any]:
-    """Evaluate a jaxpr with its inner functions opened up; what has no argument at all is computed at once."""
+    """Evaluate a jaxpr with its inner functions opened up, and a choice between numbers made."""
     env = dict(zip((*jaxpr.constvars, *jaxpr.invars), (*constants, *arguments), strict=True))
     for equation in jaxpr.eqns:
         values = [read(env, x) for x in equation.invars]
@@ -66,18 +70,12 @@ def _inlined(jaxpr: Any, constants: Arrays, arguments: Arrays) -> list[Any]:
         if inner is not None:
             inner, constants = (inner.jaxpr, inner.consts) if hasattr(inner, "consts") else (inner, ())
             outputs = _inlined(inner, constants, values)
-        elif equation.invars and not any(isinstance(x, jax.core.Tracer) for x in values):
-            with jax.ensure_compile_time_eval():
-                outputs = [_number(y) for y in apply(equation, values)]
+        elif equation.primitive.name in FOLDED and all(isinstance(x, bool | int | float | np.generic) for x in values):
+            outputs = [FOLDED[equation.primitive.name](*values, **equation.params)]
         else:
             outputs = apply(equation, values)
         env.update(zip(equation.outvars, outputs, strict=True))
     return [read(env, x) for x in jaxpr.outvars]
-
-
-def _number(x: Any) -> Any:
-    """Return a scalar as a number, which an equation holds as a literal; a random key stays what it is."""
-    return x if jnp.ndim(x) or jnp.issubdtype(x.dtype, jax.dtypes.extended) else np.asarray(x)[()]
 
 
 def read(env: dict[Any, Any], x: Any) -> Any:

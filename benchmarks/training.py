@@ -13,15 +13,10 @@ import numpy as np
 from benchmarks import reference, workloads
 from benchmarks.environments import python_of
 from benchmarks.workloads import Workload
+from spiketrain.cli.startup import TUNABLES
 
 WORKERS = Path(__file__).resolve().parent / "workers"
-ALLOCATORS = {
-    "default": {},
-    "tuned": {
-        "GLIBC_TUNABLES": "glibc.malloc.hugetlb=1:glibc.malloc.mmap_max=0:"
-        "glibc.malloc.trim_threshold=100000000000:glibc.malloc.top_pad=1000000000"
-    },
-}
+ALLOCATORS = {"default": {}, "tuned": {"GLIBC_TUNABLES": TUNABLES}}
 # The options of a row, and how far its first loss may lie from the reference, relative: ten times as far in a
 # recurrent network, where a spike that rounding moves by a step moves others.
 OURS: dict[str, tuple[dict[str, Any], float]] = {

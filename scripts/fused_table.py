@@ -16,8 +16,8 @@ import jax.numpy as jnp
 from flax import nnx
 
 from spiketrain import environ
-from spiketrain.kernels import fused
-from spiketrain.kernels.step import Step, hoist, inline
+from spiketrain.kernels import fused, loop
+from spiketrain.kernels.step import Step, inline
 from spiketrain.state import ShortTermState
 
 PAGE = Path(__file__).parents[1] / "docs" / "fused-kernels.md"
@@ -39,8 +39,8 @@ def step_of(model: Any, inputs: Any, batch: tuple[int, ...]) -> tuple[Step, list
 
     closed = jax.make_jaxpr(one)(consts, carry, [x[0] for x in xs])
     step, arrays = inline(closed, len(consts), len(carry))
-    hoisted, consts = hoist(step), [*arrays, *consts]
-    return hoisted.step, hoisted.consts(consts), carry, hoisted.xs(consts, xs)
+    ready = loop.hoisted(step, [*arrays, *consts], xs)
+    return ready.step, ready.consts, carry, ready.xs
 
 
 def lower(target: str, step: Step, consts: list[Any], carry: list[Any], xs: list[Any], **options: Any) -> str:

@@ -51,15 +51,19 @@ def network(forward, params, arrays, look=None):
 def layer(run, arrays, *, backward):
     """Return `measure` and `step` of `run(currents)`, the spikes of one layer of neurons."""
     currents = jnp.asarray(arrays["x"])
-    forward = jax.jit(run)
     gradient = jax.jit(jax.value_and_grad(lambda currents: (run(currents) ** 2).mean()))
+    return in_turn(jax.jit(run), gradient if backward else None, currents)
+
+
+def in_turn(forward, gradient, currents):
+    """Return `measure` and `step` of compiled functions of `currents`; a step is a gradient where there is one."""
 
     def measure():
         spikes = forward(currents)
         return float((spikes**2).mean()), [float(spikes.mean())]
 
     def step():
-        jax.block_until_ready(gradient(currents) if backward else forward(currents))
+        jax.block_until_ready((gradient or forward)(currents))
         return None
 
     return measure, step

@@ -17,6 +17,7 @@ import brainunit as u
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax_training import in_turn
 
 TAU, TAU_A = -1.0 / math.log(0.95) * u.ms, -1.0 / math.log(0.97) * u.ms
 NEURON = dict(
@@ -154,15 +155,7 @@ def layer(arrays, backward):
     def gradient(currents):
         return brainstate.transform.grad(lambda currents: (trial(currents) ** 2).mean(), return_value=True)(currents)
 
-    def measure():
-        spikes = forward(currents)
-        return float((spikes**2).mean()), [float(spikes.mean())]
-
-    def step():
-        jax.block_until_ready(gradient(currents) if backward else forward(currents))
-        return None
-
-    return measure, step
+    return in_turn(forward, gradient if backward else None, currents)
 
 
 if __name__ == "__main__":

@@ -17,7 +17,18 @@ import jax
 import jax.numpy as jnp
 from jax.extend import core as jex
 
-from spiketrain.kernels.step import Pruned, Step, apply, leading_to, multiplies, pruned, read
+from spiketrain.kernels.step import (
+    Pruned,
+    Step,
+    apply,
+    evaluate,
+    is_variable,
+    leading_to,
+    multiplies,
+    pruned,
+    read,
+    variables,
+)
 
 Arrays = Sequence[Any]
 
@@ -146,8 +157,7 @@ def _emission(step: Step) -> tuple[tuple[int, ...], Any]:
     def emit(consts: Arrays, state: Arrays) -> list[Any]:
         env = dict(zip(step.split(jaxpr.invars)[0], consts, strict=True))
         env |= {x: S for x, S in zip(jaxpr.outvars[:m], state, strict=True) if is_variable(x)}
-        for equation in leading:
-            env.update(zip(equation.outvars, apply(equation, [read(env, x) for x in equation.invars]), strict=True))
+        evaluate(env, leading)
         return [jnp.asarray(read(env, y)) for y in ys]
 
     return emitted, emit
@@ -230,16 +240,6 @@ def _sorted(traced: Pruned, is_train: Arrays, n: int, total: int, m: int) -> tup
 def zero(aval: Any) -> Any:
     """Return zeros of a shape and dtype."""
     return jnp.zeros(aval.shape, aval.dtype)
-
-
-def variables(equation: Any) -> list[Any]:
-    """Return the operands of an equation that are no literals."""
-    return [x for x in equation.invars if is_variable(x)]
-
-
-def is_variable(x: Any) -> bool:
-    """Whether an operand is no literal."""
-    return not isinstance(x, jex.Literal)
 
 
 def others(equation: Any, weights: Any) -> list[Any]:

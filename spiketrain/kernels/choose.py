@@ -38,16 +38,15 @@ def over_time(
     wanted = get_loop()
     if wanted != "scan" and length:
         inlined, arrays = inline(closed, n, m)
+        given, residuals = [*arrays, *consts], get_residual_dtype()
         reason = loop.refusal(inlined)
         if reason is None and wanted == "fused" and (target := fused.target(jax.default_backend())):
-            run = loop.hoisted(inlined, [*arrays, *consts], xs)
-            reason = fused.refusal(run.step, target)
-            if reason is None:
-                options = {"target": target, "residuals": get_residual_dtype()}
-                return fused.run(run.step, run.consts, carry, run.xs, length, **options)
-            log.info("%s takes the portable loop over time: its step %s.", name, reason)
-            reason = None
+            run = loop.hoisted(inlined, given, xs)
+            misfit = fused.refusal(run.step, target)
+            if misfit is None:
+                return fused.run(run.step, run.consts, carry, run.xs, length, target=target, residuals=residuals)
+            log.info("%s takes the portable loop over time: its step %s.", name, misfit)
         if reason is None:
-            return loop.run(inlined, [*arrays, *consts], carry, xs, length, residuals=get_residual_dtype())
+            return loop.run(inlined, given, carry, xs, length, residuals=residuals)
         log.info("%s takes the plain loop over time: its step %s.", name, reason)
     return loop.scan(Step(closed, n, m), consts, carry, xs, length)

@@ -96,7 +96,7 @@ def _keeping(
     """Run the loop; return the last carry, the outputs, and the State of every step that the way back reads."""
     first_x = step.n_consts + step.n_carry
     spare = [first_x + i not in back.reads for i in range(len(xs))]
-    emit = None if residuals else _emission(back, length)
+    emit = None if residuals else _emission_after(back, length)
 
     def one(t: Any, carry: list[Any], x: list[Any]) -> Any:
         carry, y = step(consts, carry, x)
@@ -107,7 +107,7 @@ def _keeping(
     return last, emit(consts, states) if emit else ys, states
 
 
-def _emission(back: Backward, length: int) -> Any:
+def _emission_after(back: Backward, length: int) -> Any:
     """Return the outputs as a function of consts and of the kept State after the step; None where they need more.
 
     Such outputs are made of whole trains after the loop, on all cores.

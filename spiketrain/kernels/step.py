@@ -83,12 +83,22 @@ def read(env: dict[Any, Any], x: Any) -> Any:
     return x.val if isinstance(x, jex.Literal) else env[x]
 
 
+def is_variable(x: Any) -> bool:
+    """Whether an operand is no literal."""
+    return not isinstance(x, jex.Literal)
+
+
+def variables(equation: Any) -> list[Any]:
+    """Return the operands of an equation that are no literals."""
+    return [x for x in equation.invars if is_variable(x)]
+
+
 def apply(equation: Any, values: Arrays) -> list[Any]:
     """Evaluate one equation, with its own rules for derivatives where it has some."""
     if not equation.primitive.name.startswith("custom_"):
         out = equation.primitive.bind(*values, **equation.params)
         return list(out) if equation.primitive.multiple_results else [out]
-    given = {x: v for x, v in zip(equation.invars, values, strict=True) if not isinstance(x, jex.Literal)}
+    given = {x: v for x, v in zip(equation.invars, values, strict=True) if is_variable(x)}
     outvars = [x for x in equation.outvars if not isinstance(x, jex.DropVar)]
     empty = jax.make_jaxpr(lambda: None)().jaxpr
     alone = empty.replace(
@@ -122,10 +132,10 @@ def hoist(step: Step) -> Hoisted:
     consts, carry, xs = step.split(jaxpr.invars)
     level = dict.fromkeys(consts, 0) | dict.fromkeys(xs, 1) | dict.fromkeys(carry, 2)  # 2 is feedback
     for equation in jaxpr.eqns:
-        reached = max((level[x] for x in equation.invars if not isinstance(x, jex.Literal)), default=0)
+        reached = max((level[x] for x in variables(equation)), default=0)
         level.update(dict.fromkeys(equation.outvars, reached))
 
-    needed = {x: None for x in jaxpr.outvars if not isinstance(x, jex.Literal)}
+    needed = {x: None for x in jaxpr.outvars if is_variable(x)}
     inside: list[Any] = []
     for equation in reversed(jaxpr.eqns):
         reached = max(level[x] for x in equation.outvars)
@@ -133,7 +143,7 @@ def hoist(step: Step) -> Hoisted:
         outside = not spreads if reached == 0 else reached == 1 and multiplies(equation)
         if not outside and any(x in needed for x in equation.outvars):
             inside.insert(0, equation)
-            needed.update((x, None) for x in equation.invars if not isinstance(x, jex.Literal))
+            needed.update((x, None) for x in variables(equation))
     made = {x for equation in inside for x in equation.outvars}
     fixed = [x for x in needed if level[x] == 0 and x not in made]
     trains = [x for x in needed if level[x] == 1 and x not in made]
@@ -169,12 +179,12 @@ def hoist(step: Step) -> Hoisted:
 
 def leading_to(targets: Sequence[Any], equations: Sequence[Any]) -> list[Any]:
     """Return, in order, those equations on which `targets` depend."""
-    needed = {x for x in targets if not isinstance(x, jex.Literal)}
+    needed = {x for x in targets if is_variable(x)}
     found: list[Any] = []
     for equation in reversed(equations):
         if any(x in needed for x in equation.outvars):
             found.insert(0, equation)
-            needed.update(x for x in equation.invars if not isinstance(x, jex.Literal))
+            needed.update(variables(equation))
     return found
 
 

@@ -6,11 +6,11 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from spiketrain.kernels.backward import Backward, cut, others, outputs, variables, zero
+from spiketrain.kernels.backward import Backward, cut, others, outputs, zero
 from spiketrain.kernels.linear import Linear
 from spiketrain.kernels.march import march, unpacked
 from spiketrain.kernels.march import read as at
-from spiketrain.kernels.step import apply, read
+from spiketrain.kernels.step import apply, read, variables
 
 Arrays = Sequence[Any]
 

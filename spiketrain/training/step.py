@@ -1,6 +1,7 @@
 """The pure functions of training: one optimizer step, one batch of evaluation, one permutation."""
 
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
@@ -98,7 +99,8 @@ class Functions:
         x = batch["x"].swapaxes(0, 1)
         mask = jnp.arange(x.shape[0])[:, None] < batch["lengths"]
         x, mask = self.encoder(x, mask, key)
-        with environ.context(residuals=self.residuals):
+        halved = environ.context(residuals=self.residuals) if self.residuals != "float32" else nullcontext()
+        with halved:  # else what is set around the trainer holds
             out, hidden = self._forward(model, x)
         logits = self.loss.logits(out, mask)
         per_trial = self.loss.per_trial(logits, batch["y"])

@@ -2,6 +2,7 @@
 
 python -m benchmarks train           # one optimizer step of several networks against every peer
 python -m benchmarks train --workloads W1 --T 250 --B 64 --peers spyx sparx --tunables
+python -m benchmarks memory          # training within an eighth of the memory, and trials of 10,000 steps
 python -m benchmarks coba            # the COBA network against brainpy.state and brian2
 python -m benchmarks coba --rounds 7 --seconds 2 --peers brian2
 python -m benchmarks large           # 100,000 neurons with 1,000 synapses each: build, run, memory
@@ -15,12 +16,13 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from benchmarks import circuits, environments, training, training_table, workloads
+from benchmarks import circuits, environments, memory, training, training_table, workloads
 from scripts.readme import origin, put_table
 
 HERE = Path(__file__).resolve().parent
 TABLES = {
     "train": training_table.page,
+    "memory": memory.table,
     "coba": circuits.coba_table,
     "large": circuits.large_table,
     "long": circuits.long_table,
@@ -35,6 +37,12 @@ def main() -> None:
     commands = parser.add_subparsers(dest="benchmark", required=True)
     train = commands.add_parser("train", help="training steps against the peers")
     add_training(train)
+    budget = commands.add_parser("memory", help="training within a memory budget")
+    budget.add_argument(
+        "--T", type=int, nargs="*", default=[1000, 10_000], help="trials of the first are timed in pairs"
+    )
+    budget.add_argument("--B", type=int, default=64)
+    budget.add_argument("--rounds", type=int, default=7)
     coba = commands.add_parser("coba", help="the COBA network against its peers")
     coba.add_argument("--peers", nargs="*", default=["brainpy", "brian2"], choices=["brainpy", "brian2"])
     coba.add_argument("--rounds", type=int, default=5)
@@ -45,12 +53,14 @@ def main() -> None:
     large.add_argument("--seconds", type=float, default=0.2)
     long = commands.add_parser("long", help="minutes of biological time in the memory of seconds")
     long.add_argument("--seconds", type=float, default=600.0)
-    for command in (train, coba, large, long):
+    for command in (train, budget, coba, large, long):
         command.add_argument("--out", type=Path, help="the results file, benchmarks/results/NAME.json by default")
     arguments = parser.parse_args()
 
     if arguments.benchmark == "train":
         results = train_as(arguments)
+    elif arguments.benchmark == "memory":
+        results = memory.memory(arguments.T, arguments.B, arguments.rounds)
     elif arguments.benchmark == "coba":
         if missing := environments.make(["spiketrain", *arguments.peers]):
             raise SystemExit(f"There is no environment for {missing}.")

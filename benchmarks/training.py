@@ -13,7 +13,7 @@ import numpy as np
 from benchmarks import reference, workloads
 from benchmarks.environments import python_of
 from benchmarks.workloads import Workload
-from spiketrain.cli.startup import TUNABLES
+from spiketrain.cli.startup import TUNABLES, cores
 
 WORKERS = Path(__file__).resolve().parent / "workers"
 ALLOCATORS = {"default": {}, "tuned": {"GLIBC_TUNABLES": TUNABLES}}
@@ -21,6 +21,7 @@ ALLOCATORS = {"default": {}, "tuned": {"GLIBC_TUNABLES": TUNABLES}}
 # recurrent network, where a spike that rounding moves by a step moves others.
 OURS: dict[str, tuple[dict[str, Any], float]] = {
     "spiketrain": ({}, 1e-4),
+    "spiketrain, one device": ({"devices": 1}, 1e-4),
     "spiketrain, bf16 residual": ({"residuals": "bfloat16"}, 1e-4),
     "spiketrain, bf16 products": ({"precision": "bf16"}, 3e-2),
 }
@@ -94,7 +95,8 @@ def side_by_side(
             task = json.dumps({"workload": workload.as_dict(), "arrays": str(arrays), "options": options})
             command = [str(python_of(name)), str(WORKERS / f"train_{name}.py"), task]
             pipes = dict(stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
-            worker = subprocess.Popen(command, env=os.environ | environment, **pipes)  # type: ignore[call-overload]
+            own = {"JAX_NUM_CPU_DEVICES": str(options.get("devices", cores()))} if name == "spiketrain" else {}
+            worker = subprocess.Popen(command, env=os.environ | environment | own, **pipes)  # type: ignore[call-overload]
             stack.enter_context(worker)
             stack.callback(worker.kill)
             found[row] = heard(worker) | {"rounds": []}

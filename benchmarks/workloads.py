@@ -83,13 +83,13 @@ DEFAULT = {"W1": [W1(), W1(B=256), W1(T=250)], "W2": [W2()], "W3": [W3()], "M1":
 
 
 def random(seed: int, count: int = 2) -> list[Workload]:
-    """Return networks of sizes that nobody chose: T 40 to 200, B 16 to 128, widths 64 to 512, inputs 100 to 1000."""
+    """Return networks of sizes that nobody chose: T 40 to 200, B 16 to 128 in fours, widths 64 to 512, inputs 100 to 1000."""
     rng, found = np.random.default_rng(seed), []
     for n in range(count):
         hidden = rng.integers(64, 513, size=rng.integers(1, 4)).tolist()
-        T, B, inputs = (int(rng.integers(low, high + 1)) for low, high in ((40, 200), (16, 128), (100, 1000)))
+        T, B, inputs = (int(rng.integers(low, high + 1)) for low, high in ((40, 200), (4, 32), (100, 1000)))
         kind = str(rng.choice(["feedforward", "recurrent"]))
-        found.append(Workload(f"R{n + 1} {kind}", kind, T, B, (inputs, *hidden, 20)))
+        found.append(Workload(f"R{n + 1} {kind}", kind, T, 4 * B, (inputs, *hidden, 20)))
     return found
 
 

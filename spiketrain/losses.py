@@ -7,7 +7,7 @@ import jax.numpy as jnp
 
 from spiketrain.errors import ConfigError
 from spiketrain.readouts import READOUTS
-from spiketrain.regularizers import firing_rates, rate_bounds
+from spiketrain.regularizers import rate_bounds
 
 
 @dataclass(frozen=True)
@@ -50,12 +50,9 @@ class CrossEntropy:
         target = (1 - eps) * jax.nn.one_hot(labels, logits.shape[-1]) + eps / logits.shape[-1]
         return -(target * jax.nn.log_softmax(logits)).sum(-1)
 
-    def penalty(self, hidden: dict[str, jax.Array], mask: jax.Array) -> jax.Array:
-        """Return the weighted rate bounds of all hidden layers."""
+    def penalty(self, rates: dict[str, jax.Array]) -> jax.Array:
+        """Return the weighted rate bounds of all hidden layers, from the rates of their neurons in Hz."""
         if not self.rate_weight:
             return jnp.zeros(())
-        bounds = [
-            rate_bounds(firing_rates(s, mask), lower_hz=self.rate_lower_hz, upper_hz=self.rate_upper_hz)
-            for s in hidden.values()
-        ]
+        bounds = [rate_bounds(r, lower_hz=self.rate_lower_hz, upper_hz=self.rate_upper_hz) for r in rates.values()]
         return self.rate_weight * sum(bounds, jnp.zeros(()))

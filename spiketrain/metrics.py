@@ -8,8 +8,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from spiketrain.regularizers import firing_rates
-
 Sums = dict[str, tuple[jax.Array, jax.Array]]
 
 
@@ -22,10 +20,10 @@ def classification(logits: jax.Array, labels: jax.Array, per_trial_loss: jax.Arr
     }
 
 
-def activity(hidden: dict[str, jax.Array], mask: jax.Array) -> Sums:
-    """Return, per hidden layer, the firing rate of every neuron in Hz, over the valid steps."""
+def activity(rates: dict[str, jax.Array], mask: jax.Array) -> Sums:
+    """Return, per hidden layer, the firing rate of every neuron in Hz, weighted by the valid steps of the batch."""
     steps = mask.sum().astype(jnp.float32)
-    return {f"rate_hz/{name}": (firing_rates(spikes, mask) * steps, steps) for name, spikes in hidden.items()}
+    return {f"rate_hz/{name}": (rate * steps, steps) for name, rate in rates.items()}
 
 
 def means(batches: list[Sums]) -> dict[str, float]:

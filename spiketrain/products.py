@@ -11,6 +11,7 @@ from jax import lax
 from jax.experimental.layout import Layout, with_layout_constraint
 
 from spiketrain.errors import DomainError, ShapeError
+from spiketrain.mesh import is_whole, on_own_trials
 
 PARTS = {"float32": 0, "bf16x3": 3, "bf16x2": 2, "bf16": 1}
 
@@ -87,15 +88,21 @@ class SpikeProduct:
         if out_sharding is not None:
             raise ShapeError(f"SpikeProduct(out_sharding=...) must be None, got {out_sharding}.")
         dtype = preferred_element_type or jnp.result_type(spikes, weight)
+
+        def product(spikes: Any, weight: Any) -> jax.Array:
+            return self._product(spikes, weight, dtype, precision)
+
+        return on_own_trials(product, spikes, weight) if spikes.ndim == 3 else product(spikes, weight)
+
+    def _product(self, spikes: Any, weight: Any, dtype: Any, precision: Any) -> jax.Array:
+        axes = ((spikes.ndim - 1,), (0,))
         parts = PARTS[self.precision]
         if parts == 1 or (parts and not on_cpu()):
             y = in_parts(spikes.astype(jnp.float32), weight.astype(jnp.float32), axes, (1, parts))
             return y.astype(dtype)
         precision = full_precision() if precision is None else precision
         spikes, weight = spikes.astype(dtype), weight.astype(dtype)
-        if spikes.ndim > 2 and on_cpu() and jax.device_count() == 1:
-            # The gradient of the weight is faster over one long axis. Where the second axis is spread over devices,
-            # merging it with the first would gather it.
+        if spikes.ndim > 2 and on_cpu() and is_whole():  # the gradient of the weight is faster over one long axis
             long = spikes.reshape(-1, spikes.shape[-1])
             y = lax.dot_general(long, weight, (((1,), (0,)), ((), ())), precision=precision)
             return y.reshape(*spikes.shape[:-1], *weight.shape[1:])

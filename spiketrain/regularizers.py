@@ -6,15 +6,25 @@ import jax.numpy as jnp
 from spiketrain.environ import dt_in_seconds
 
 
-def firing_rates(spikes: jax.Array, mask: jax.Array) -> jax.Array:
-    """Return the mean rate of every neuron in Hz over the valid steps of a batch.
+def spike_counts(spikes: jax.Array, mask: jax.Array) -> jax.Array:
+    """Return how often every neuron spiked in a batch, over its valid steps.
 
     Args:
         spikes: `(T, B, *size)`.
         mask: `(T, B)`, true at valid steps.
     """
     valid = mask.reshape(*mask.shape, *[1] * (spikes.ndim - 2))
-    return jnp.where(valid, spikes, 0).sum((0, 1)) / jnp.maximum(mask.sum(), 1) / dt_in_seconds()
+    return jnp.where(valid, spikes, 0).sum((0, 1))
+
+
+def firing_rates(counts: jax.Array, mask: jax.Array) -> jax.Array:
+    """Return the mean rate of every neuron in Hz, from its spikes at the valid steps of a batch.
+
+    Args:
+        counts: what `spike_counts` returns for the batch, or the sum of that over parts of it.
+        mask: `(T, B)`, true at valid steps.
+    """
+    return counts / jnp.maximum(mask.sum(), 1) / dt_in_seconds()
 
 
 def rate_bounds(rates: jax.Array, *, lower_hz: float, upper_hz: float) -> jax.Array:

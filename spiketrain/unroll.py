@@ -222,7 +222,8 @@ def unroll_in_pieces(
         inputs: whole trains, time first.
         steps: the length of a piece; the last one may be shorter.
         truncate: stop the gradient between pieces, which is truncated back-propagation through time.
-        method: see `advance`; every leaf it returns must have time first.
+        method: see `advance`. What it returns of each piece is joined along the first axis: time, or an axis of one
+            for a sum over the piece.
 
     Returns:
         The output of the whole trial, equal to that of one call.
@@ -230,16 +231,20 @@ def unroll_in_pieces(
     length = length_of(model, inputs, None)
     if steps < 1:
         raise ShapeError(f"unroll_in_pieces(steps=...) must be at least 1, got {steps}.")
-    whole = length // steps
-    _, start = advance(model, None, *jax.tree.map(lambda x: x[:0], inputs), method=method)
+    steps = min(steps, length)
+    nothing, start = advance(model, None, *jax.tree.map(lambda x: x[:0], inputs), method=method)
+    if not length:
+        return nothing
     graphdef, params, rest = nnx.split(model, nnx.Param, ...)
     changed: set[str] = set()
 
-    @jax.checkpoint
-    def piece(carry, xs):
+    @partial(jax.checkpoint, static_argnums=2)
+    def piece(carry, first, steps):
         rest, short = carry
         given = leaves_of(rest)
         model = nnx.merge(graphdef, params, rest, copy=True)
+        # Taken here from the whole trains: a train that was cut before the loop would be a copy of all of it.
+        xs = jax.tree.map(lambda x: jax.lax.dynamic_slice_in_dim(x, first, steps), inputs)
         ys, short = advance(model, short, *xs, method=method)
         if truncate:
             short = jax.lax.stop_gradient(short)
@@ -247,12 +252,12 @@ def unroll_in_pieces(
         changed.update(path for path, leaf in leaves_of(rest).items() if leaf is not given[path])
         return (rest, short), ys
 
-    first = jax.tree.map(lambda x: x[: whole * steps].reshape(whole, steps, *x.shape[1:]), inputs)
-    carry, ys = jax.lax.scan(piece, (rest, start), first)
-    ys = jax.tree.map(lambda y: y.reshape(whole * steps, *y.shape[2:]), ys)
-    if whole * steps < length:
-        carry, tail = piece(carry, jax.tree.map(lambda x: x[whole * steps :], inputs))
-        ys = jax.tree.map(lambda a, b: jax.numpy.concatenate([a, b]), ys, tail)
+    whole = length // steps
+    carry, ys = jax.lax.scan(lambda *a: piece(*a, steps), (rest, start), steps * jax.numpy.arange(whole))
+    ys = jax.tree.map(lambda y: y.reshape(-1, *y.shape[2:]), ys)
+    if tail := length % steps:
+        carry, last = piece(carry, whole * steps, tail)
+        ys = jax.tree.map(lambda a, b: jax.numpy.concatenate([a, b]), ys, last)
     leaves = leaves_of(carry[0])
     write_back(model, {path: leaves[path] for path in changed})
     return ys

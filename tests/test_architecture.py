@@ -12,7 +12,7 @@ ROOT = Path(spiketrain.__file__).parent
 # From low to high. Names are modules and packages directly below `spiketrain`.
 LAYERS = [
     {"errors"},
-    {"units", "typing", "domain"},
+    {"units", "typing", "domain", "mesh"},
     {"environ", "state"},
     {"parameter", "surrogates", "reset", "init", "inputs", "integrate", "products"},
     {"kernels"},

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import spiketrain as st
-from benchmarks import circuits, reference, training, training_table, workloads
+from benchmarks import circuits, memory, reference, training, training_table, workloads
 from benchmarks.__main__ import HERE, TABLES
 from benchmarks.training import WORKERS
 from scripts.readme import origin, put_table
@@ -53,6 +53,37 @@ def test_a_worker_runs_by_itself():
     assert results["steps"] == 200 and results["rate_hz"] > 0
     large = circuits.alone("large", 1000, 100, 0.01)
     assert 90_000 < large["connections"] < 110_000 and large["peak_memory_gb"] > 0
+
+
+def test_the_price_of_a_memory_budget_is_taken_within_rounds(monkeypatch):
+    def run(worker, T, B, part, rounds):
+        side = {"temporaries_mb": 80.0, "piece_steps": None, "losses": [3.0, 2.5]}
+        pieces = side | {"temporaries_mb": 9.0, "piece_steps": 25, "rounds": [{"seconds": 3.0, "cpu_s": 1.5}] * 3}
+        if rounds:
+            side["rounds"] = [{"seconds": s, "cpu_s": 1.0} for s in (1.0, 2.0, 4.0)]
+        return {"T": T, "B": B, "budget_mb": part * 80.0, "whole": side, "pieces": pieces}
+
+    monkeypatch.setattr(memory, "alone", run)
+    text = memory.table(memory.memory([100, 1000], 8, 3))
+    took = "within a budget | 9.0 MB | 10.0 MB | 25 steps | 3.00"
+    assert f"| T 100, B 8, {took} | 1.50 | 1.50 | 3.0000 | 2.5000 |" in text
+    assert f"| T 1,000, B 8, {took} |  |  | 3.0000 | 2.5000 |" in text
+
+    def wrong(*arguments):
+        found = run(*arguments)
+        return found | {"pieces": found["pieces"] | {"losses": [3.0, 2.6]}}
+
+    monkeypatch.setattr(memory, "alone", wrong)
+    with pytest.raises(SystemExit, match="losses of T 100 in pieces"):
+        memory.memory([100], 8, 3)
+
+
+def test_a_worker_trains_within_a_memory_budget():
+    found = circuits.alone("memory", 100, 16, 0.5, 1)
+    whole, pieces = found["whole"], found["pieces"]
+    assert pieces["temporaries_mb"] <= found["budget_mb"] == whole["temporaries_mb"] / 2 and pieces["piece_steps"] < 100
+    np.testing.assert_allclose(pieces["losses"], whole["losses"], rtol=1e-3)
+    assert len(set(whole["losses"])) > 1
 
 
 def tiny(kind):
@@ -166,8 +197,9 @@ def test_sizes_come_from_the_command_line_and_from_the_seed():
 
 def test_one_layer_has_no_products_to_place():
     assert "Spyx, by layer" in training.rows_of(workloads.W1(), ["spyx"])
-    assert list(training.rows_of(workloads.M1(), ["spyx"])) == ["spiketrain", "Spyx"]
-    assert list(training.rows_of(workloads.M2(), ["spyx"])) == ["spiketrain", "spiketrain, bf16 residual", "Spyx"]
+    assert list(training.rows_of(workloads.M1(), ["spyx"])) == ["spiketrain", "spiketrain, one device", "Spyx"]
+    rows = ["spiketrain", "spiketrain, one device", "spiketrain, bf16 residual", "Spyx"]
+    assert list(training.rows_of(workloads.M2(), ["spyx"])) == rows
 
 
 def test_a_worker_that_ends_is_reported_and_the_others_go_on(tmp_path, monkeypatch):

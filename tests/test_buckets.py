@@ -80,7 +80,7 @@ def test_a_step_computes_the_same_at_any_padding():
     rows = np.argsort(split.lengths, kind="stable")[6:10]
     longest = int(split.lengths[rows].max())
     assert longest < split.x.shape[1]
-    train_step, data = t.functions.train_step(), step.on_device(split)
+    train_step, data = t.functions.train_step(), step.on_devices(split, t.mesh)
     whole, sums = train_step([leaf.copy() for leaf in t.leaves], data, rows)
     short, of_short = train_step(t.leaves, data, rows, steps=longest)
     assert sums["rate_hz/spiking/0"][0].sum() > 0
@@ -118,7 +118,7 @@ def test_a_run_continued_in_the_middle_of_an_epoch_ends_with_the_same_bits():
     settings = {"length_buckets": 3, "batch_size": 4, "epochs": 3}
     whole, part, rest = (trainer(**settings) for _ in range(3))
     expected = metrics_of(whole.fit())
-    train_step, data = part.functions.train_step(), step.on_device(part.splits["train"])
+    train_step, data = part.functions.train_step(), step.on_devices(part.splits["train"], part.mesh)
     assert part.steps_per_epoch == 5
     for n in range(7):
         order, steps = part._order(n // 5)
@@ -144,7 +144,7 @@ def test_a_step_sees_as_many_steps_as_it_is_told():
 
     functions = dataclasses.replace(t.functions, encoder=spy)
     for steps in (None, 5):
-        given = (0, t.leaves, step.on_device(t.splits["train"]), t._order(0)[0])
+        given = (0, t.leaves, step.on_devices(t.splits["train"], t.mesh), t._order(0)[0])
         jax.eval_shape(partial(functions._train_step, steps=steps), *given)
     assert seen == [((8, 4, 3), (8, 4)), ((5, 4, 3), (5, 4))]
 

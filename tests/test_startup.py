@@ -28,6 +28,8 @@ SEEN = """
 import os, sys
 with open("seen", "a") as file:
     print(os.getpid(), "jax" in sys.modules, os.environ.get("GLIBC_TUNABLES"), sys.orig_argv[1:], file=file)
+with open("devices", "a") as file:
+    print(os.environ.get("JAX_NUM_CPU_DEVICES"), file=file)
 if "wait" in sys.argv[-1]:
     import time
     open("waits", "w").close()
@@ -120,6 +122,23 @@ def test_never_without_glibc_nor_after_jax(monkeypatch, before_jax):
     assert startup.wants_tunables(cpu)
     monkeypatch.setitem(sys.modules, "jax", jax)
     assert not startup.wants_tunables(cpu)
+
+
+# The devices
+
+
+@pytest.mark.parametrize(
+    "variables, devices",
+    [
+        ({}, startup.cores()),
+        ({"JAX_NUM_CPU_DEVICES": "3"}, 3),
+        ({"XLA_FLAGS": "--xla_force_host_platform_device_count=3"}, None),
+        ({"JAX_PLATFORMS": "cuda"}, None),
+    ],
+)
+def test_every_core_is_a_device_unless_the_user_chose(tmp_path, variables, devices):
+    refused(ended(started(tmp_path, "trainer.epoch=3", **variables)))
+    assert (tmp_path / "devices").read_text() == f"{devices}\n"
 
 
 def test_a_wrong_choice_of_allocator_is_one_line(monkeypatch, capsys):
@@ -234,7 +253,9 @@ def test_runs_that_differ_in_their_seed_share_a_program():
         t = trainer(seed=seed)
         step_ = t.functions.train_step()
         assert step_.args[0] == seed
-        return step_.func.lower(*step_.args, t.leaves, step.on_device(t.splits["train"]), t._order(0)[0]).as_text()
+        return step_.func.lower(
+            *step_.args, t.leaves, step.on_devices(t.splits["train"], t.mesh), t._order(0)[0]
+        ).as_text()
 
     with environ.context(dt=1.0 * u.ms):
         assert program(3) == program(4)

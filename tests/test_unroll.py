@@ -321,3 +321,31 @@ def test_the_backward_pass_of_pieces_needs_the_memory_of_a_piece():
 
     whole, pieces = temporaries(cell), temporaries(lambda x: st.unroll_in_pieces(cell, 1.0 * x, steps=50))
     assert pieces < whole / 2
+
+
+def test_pieces_do_not_copy_the_input_train():
+    x = jnp.ones((1000, 4, 200))
+    graphdef, params, rest = nnx.split(nnx.Sequential(nnx.Linear(200, 5, rngs=nnx.Rngs(0)), st.LIF(5)), nnx.Param, ...)
+
+    def loss(params, x):
+        return st.unroll_in_pieces(nnx.merge(graphdef, params, rest, copy=True), x, steps=30).sum()
+
+    compiled = jax.jit(jax.grad(loss)).lower(params, x).compile()
+    assert compiled.memory_analysis().temp_size_in_bytes < x.nbytes / 4
+
+
+def test_sums_over_pieces_are_joined_and_a_trial_of_no_steps_stays_empty():
+    x = jax.random.uniform(jax.random.key(0), (T, 2, 3), maxval=6.0)
+    cell = st.LIF(3, tau=4.0)
+    spikes = cell(x)
+
+    def both(cell, x):
+        y = cell(x)
+        return y, y.sum(0, keepdims=True)
+
+    train, counts = st.unroll_in_pieces(cell, x, steps=9, method=both)
+    active(spikes)
+    equal(train, spikes, rtol=1e-12)
+    assert T % 9 and counts.shape == (-(-T // 9), 2, 3)
+    equal(counts, [spikes[i : i + 9].sum(0) for i in range(0, T, 9)], rtol=1e-12)
+    assert st.unroll_in_pieces(cell, x[:0], steps=9).shape == (0, 2, 3)

@@ -4,19 +4,29 @@ from functools import partial
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 
-def network(forward, params, arrays, look=None):
+def placed(devices=1):
+    """Return where a library puts its parameters, and where trains `(T, B, ...)`, a part of B on each device."""
+    mesh = Mesh(np.array(jax.devices()[:devices]), ("data",))
+    return NamedSharding(mesh, PartitionSpec()), NamedSharding(mesh, PartitionSpec(None, "data"))
+
+
+def network(forward, params, arrays, look=None, devices=1):
     """Return `measure` and `step` of `forward(params, x)`, which returns the logits and the trains of hidden layers.
 
     `look` takes its place in `measure` where the trains would cost the step something.
     """
     look = look or forward
-    x, y = jnp.asarray(arrays["x"], jnp.float32), jnp.asarray(arrays["y"])
+    everywhere, by_trial = placed(devices)
+    x = jax.device_put(np.asarray(arrays["x"], np.float32), by_trial)
+    y = jax.device_put(arrays["y"], everywhere)
     adam = optax.adam(1e-3)
     leaves, treedef = jax.tree.flatten((params, adam.init(params)))
-    leaves = [jnp.array(leaf, copy=True) for leaf in leaves]
+    leaves = [jax.device_put(jnp.array(leaf, copy=True), everywhere) for leaf in leaves]
 
     def cross_entropy(logits, y):
         return optax.softmax_cross_entropy_with_integer_labels(logits, y).mean()
@@ -24,7 +34,7 @@ def network(forward, params, arrays, look=None):
     def loss_of(params, x, y):
         return cross_entropy(forward(params, x)[0], y)
 
-    @partial(jax.jit, donate_argnums=0)
+    @partial(jax.jit, donate_argnums=0, out_shardings=everywhere)
     def update(leaves, x, y):
         params, state = jax.tree.unflatten(treedef, leaves)
         loss, gradient = jax.value_and_grad(loss_of)(params, x, y)
@@ -48,9 +58,9 @@ def network(forward, params, arrays, look=None):
     return measure, step
 
 
-def layer(run, arrays, *, backward):
+def layer(run, arrays, *, backward, devices=1):
     """Return `measure` and `step` of `run(currents)`, the spikes of one layer of neurons."""
-    currents = jnp.asarray(arrays["x"])
+    currents = jax.device_put(arrays["x"], placed(devices)[1])
     gradient = jax.jit(jax.value_and_grad(lambda currents: (run(currents) ** 2).mean()))
     return in_turn(jax.jit(run), gradient if backward else None, currents)
 

@@ -11,11 +11,13 @@ from worker import serve_training  # first: it counts the time of the other impo
 import math
 
 import brainunit as u
+import jax
 import numpy as np
 from flax import nnx
-from jax_training import layer, network
+from jax_training import layer, network, placed
 
 import spiketrain as st
+from spiketrain.mesh import shared
 
 # With this resistance the exact step V_inf + (V - V_inf) * 0.95 is 0.95 V + I.
 LEAK = dict(tau=-1.0 / math.log(0.95) * u.ms, R=1 / (1 - 0.95))
@@ -66,15 +68,22 @@ def linear(w, rngs, precision):
 
 
 def prepare(task):
-    """Build the workload."""
+    """Build the workload. A CPU is one device per core, as in the commands of spiketrain, where these divide the batch."""
     options = task["options"]
+    devices = max(n for n in range(1, len(jax.devices()) + 1) if task["workload"]["B"] % n == 0)
     st.environ.set(dt=1.0 * u.ms, loop=options.get("loop"), residuals=options.get("residuals"))
     arrays, kind = np.load(task["arrays"]), task["workload"]["kind"]
     if kind in ("forward", "backward"):
-        return layer(st.LIF(arrays["x"].shape[2], **LEAK), arrays, backward=kind == "backward")
+        return layer(st.LIF(arrays["x"].shape[2], **LEAK), arrays, backward=kind == "backward", devices=devices)
     net = Net(arrays, kind == "conv", options.get("precision", "float32"))
     definition, params, rest = nnx.split(net, nnx.Param, ...)
-    return network(lambda params, x: nnx.merge(definition, params, rest, copy=True)(x), params, arrays)
+    everywhere, _ = placed(devices)
+
+    def forward(params, x):
+        with shared(everywhere.mesh):
+            return nnx.merge(definition, params, rest, copy=True)(x)
+
+    return network(forward, params, arrays, devices=devices)
 
 
 if __name__ == "__main__":

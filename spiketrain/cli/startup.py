@@ -1,6 +1,6 @@
-"""What a console command sets up before JAX starts: the allocator, and the cache of compiled programs.
+"""What a console command sets up before JAX starts: the allocator, one device per core, the cache of compiled programs.
 
-Both act through the environment, so the jobs of a sweep inherit them. A program that imports spiketrain is left alone.
+All act through the environment, so the jobs of a sweep inherit them. A program that imports spiketrain is left alone.
 """
 
 import contextlib
@@ -38,6 +38,8 @@ def start(main: Callable[[], Any]) -> None:
 def _prepare() -> None:
     if wants_tunables(os.environ):
         os.execve(sys.executable, [sys.executable, *sys.orig_argv[1:]], os.environ | {"GLIBC_TUNABLES": TUNABLES})
+    if wants_devices(os.environ):
+        os.environ["JAX_NUM_CPU_DEVICES"] = str(cores())
     use_cache()
 
 
@@ -55,6 +57,21 @@ def wants_tunables(environment: Mapping[str, str]) -> bool:
         raise ConfigError(f"SPIKETRAIN_ALLOCATOR={allocator} is no choice. Write `tuned` or `default`.")
     free = allocator == "tuned" and "GLIBC_TUNABLES" not in environment and "jax" not in sys.modules
     return free and _has_glibc() and _computes_on_cpu(environment) and bool(sys.executable)
+
+
+def wants_devices(environment: Mapping[str, str]) -> bool:
+    """Return whether a process with this environment should see every core of its CPU as a device of its own.
+
+    A loop over time runs on one core; as two devices, two cores run it for half of the batch each. It is so where XLA
+    computes on the CPU, unless the user chose: `JAX_NUM_CPU_DEVICES=1`, or JAX's flag of the same meaning.
+    """
+    chosen = "JAX_NUM_CPU_DEVICES" in environment or "host_platform_device_count" in environment.get("XLA_FLAGS", "")
+    return not chosen and _computes_on_cpu(environment)
+
+
+def cores() -> int:
+    """Return the number of cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _has_glibc() -> bool:

@@ -20,7 +20,8 @@ from spiketrain.config import registry
 from spiketrain.config.check import check, check_plugins
 from spiketrain.errors import ConfigError
 
-# No bit of the steps already taken depends on these; more epochs stretch the schedule of those to come.
+# No bit of the steps already taken depends on these. Of those to come, more epochs stretch the schedule, and another
+# number of devices adds in another order.
 RESUME_MAY_CHANGE = (
     "trainer.epochs",
     "trainer.eval_batch_size",
@@ -29,6 +30,7 @@ RESUME_MAY_CHANGE = (
     "trainer.keep_best",
     "trainer.final",
     "trainer.log_every_steps",
+    "trainer.devices",
     "trainer.piece_steps",
     "trainer.memory_mb",
     "trainer.profile",

@@ -185,7 +185,7 @@ def _sense(config: dict[str, Any]) -> None:
         "trainer.final=best needs trainer.validation_fraction > 0 and trainer.keep_best > 0, and no "
         "trainer.overfit_batch: the best is chosen on validation.",
     )
-    for name in ("length_buckets", "piece_steps"):
+    for name in ("devices", "length_buckets", "piece_steps"):
         value = trainer[name]
         _require(value is None or value >= 1, f"trainer.{name} must be at least 1 or null, got {value}.")
     budget = trainer["memory_mb"]

@@ -392,6 +392,7 @@ class TrainerSettings:
     keep_best: int = 1
     final: str = one_of("last", "best")
     log_every_steps: int = 10
+    devices: int | None = None
     length_buckets: int | None = None
     piece_steps: int | None = None
     memory_mb: float | None = None

@@ -1,7 +1,7 @@
 """The whole training state as one flat list of leaves with names.
 
-Flat and donated, it costs the least per step; named, it is what a checkpoint saves. The step counts optimizer
-steps, and everything random in training is a function of (seed, step) or lives in the model.
+Flat and donated, it costs the least per step; named, it is what a checkpoint saves. Everything random in training is a
+function of (seed, step) or lives in the model.
 """
 
 from typing import Any, NamedTuple
@@ -13,12 +13,25 @@ from flax import nnx
 
 
 class TrainState(NamedTuple):
-    """Everything that training changes."""
+    """Everything that training changes.
+
+    Attributes:
+        params: the parameters.
+        rest: what else a model keeps: normalisation statistics, counts of random numbers.
+        optimizer: the state of the optimizer.
+        step: the number of optimizer steps so far.
+        rate: what every update is multiplied by.
+        bad: the number of the first step whose loss or gradient was not finite, which was not taken; -1 is none.
+        ema: the moving average of the parameters, which is evaluated in their place; None where none is wanted.
+    """
 
     params: Any
     rest: Any
     optimizer: Any
     step: jax.Array
+    rate: jax.Array
+    bad: jax.Array
+    ema: Any = None
 
 
 class Layout(NamedTuple):
@@ -40,16 +53,31 @@ class Layout(NamedTuple):
     def evaluation_model(self, leaves: list[jax.Array]) -> Any:
         """Return the model that evaluation sees."""
         state = self.state(leaves)
-        return self.model(state.params, state.rest, training=False)
+        params = state.params if state.ema is None else state.ema
+        return self.model(params, state.rest, training=False)
+
+    def replace(self, leaves: list[jax.Array], name: str, value: Any) -> list[jax.Array]:
+        """Return leaves of which the one of that name has another value."""
+        i = self.names.index(name)
+        new = jax.device_put(jnp.asarray(value, leaves[i].dtype), leaves[i].sharding)
+        return [*leaves[:i], new, *leaves[i + 1 :]]
 
 
-def init(model: nnx.Module, tx: optax.GradientTransformation) -> tuple[list[jax.Array], Layout]:
+def init(model: nnx.Module, tx: optax.GradientTransformation, *, ema: bool = False) -> tuple[list[jax.Array], Layout]:
     """Return the leaves of a fresh state and their layout. The leaves are copies: a step may donate them."""
     model.eval()
     evaluate = nnx.split(model)[0]
     model.train()
     train, params, rest = nnx.split(model, nnx.Param, ...)
-    state = TrainState(params, rest, jax.jit(tx.init)(params), jnp.zeros((), jnp.int32))
+    state = TrainState(
+        params,
+        rest,
+        jax.jit(tx.init)(params),
+        step=jnp.zeros((), jnp.int32),
+        rate=jnp.ones((), jnp.float32),
+        bad=jnp.full((), -1, jnp.int32),
+        ema=params if ema else None,
+    )
     paths, treedef = jax.tree_util.tree_flatten_with_path(state)
     names = [_name(path) for path, _ in paths]
     assert len(set(names)) == len(names), names

@@ -11,11 +11,15 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 from flax import nnx
+from jax.sharding import Mesh
 
 from spiketrain import environ, metrics
 from spiketrain.data.dataset import Split
 from spiketrain.errors import DataError
+from spiketrain.mesh import shared
+from spiketrain.regularizers import firing_rates, spike_counts
 from spiketrain.state import SpikeTrain
+from spiketrain.training import devices
 from spiketrain.training.state import Layout, TrainState
 from spiketrain.unroll import unroll_in_pieces
 
@@ -27,17 +31,26 @@ WINDOW = 16
 
 @dataclass(frozen=True)
 class Functions:
-    """What turns a batch into a loss: the model's layout, the encoder (which `draws` in training), the loss, the optimizer."""
+    """What turns a batch into a loss: the model's layout, the encoder (which `draws` in training), the loss, the optimizer.
+
+    Every batch is divided among the devices of `mesh`, after it was cut into `accumulate` parts, whose gradients are
+    averaged. A step whose loss or gradient is not finite is not taken: where training `skips` it, it is counted;
+    otherwise none is taken any more, so that its cause can be looked at.
+    """
 
     layout: Layout
     encoder: Callable[..., Any]
     loss: Any
     tx: optax.GradientTransformation
+    mesh: Mesh
     seed: int
     batch_size: int
     piece_steps: int | None = None
     truncate: bool = False
     draws: bool = True
+    accumulate: int = 1
+    ema_decay: float | None = None
+    skips: bool = False
     residuals: str = "float32"
 
     def train_step(self) -> Callable[..., Any]:
@@ -47,35 +60,85 @@ class Functions:
         the batch; each value of it is a program of its own. The seed is an argument of the program, so that runs which
         differ in nothing else share it in the cache.
         """
-        jitted = jax.jit(self._train_step, donate_argnums=1, static_argnames="steps")
-        return partial(jitted, jnp.asarray(self.seed, jnp.int32))
+        return partial(self._jitted("steps"), self._seed())
+
+    def _jitted(self, *static: str) -> Any:
+        return jax.jit(
+            self._train_step, donate_argnums=1, static_argnames=static, out_shardings=devices.whole(self.mesh)
+        )
+
+    def _seed(self) -> jax.Array:
+        return jax.device_put(np.int32(self.seed), devices.whole(self.mesh))
 
     def _train_step(
         self, seed: jax.Array, leaves: list[jax.Array], data: Data, order: jax.Array, steps: int | None = None
     ) -> tuple[Any, Any]:
         state = self.layout.state(leaves)
-        position = state.step % (len(order) // self.batch_size)
-        rows = jax.lax.dynamic_slice_in_dim(order, position * self.batch_size, self.batch_size)
-        batch = {name: a[rows, :steps] if name == "x" else a[rows] for name, a in data.items()}
+        rows = self.rows(order, state.step)
         key = jax.random.fold_in(_stream(seed, "encoder"), state.step) if self.draws else None
-
-        def loss_of(params):
-            model = self.layout.model(params, state.rest, training=True)
-            total, sums = self._loss(model, batch, key)
-            return total, (nnx.state(model, nnx.Not(nnx.Param)), sums)
-
-        gradient, (rest, sums) = jax.grad(loss_of, has_aux=True)(state.params)
-        updates, optimizer = self.tx.update(gradient, state.optimizer, state.params)
-        params = optax.apply_updates(state.params, updates)
+        gradient, rest, sums = self._gradient(state, data, rows, key, steps)
         norm = optax.tree.norm(gradient)
         sums["gradient_norm"] = (norm, jnp.ones_like(norm))
-        return jax.tree.leaves(TrainState(params, rest, optimizer, state.step + 1)), sums
+        updates, optimizer = self.tx.update(gradient, state.optimizer, state.params)
+        params = optax.apply_updates(state.params, jax.tree.map(lambda x: x * state.rate, updates))
+        ema = state.ema
+        if ema is not None:
+            ema = jax.tree.map(lambda mean, new: mean + (1 - self.ema_decay) * (new - mean), ema, params)
+        finite = jnp.isfinite(norm) & jnp.isfinite(sums["loss"][0])
+        taken, bad = finite & (state.bad < 0), state.bad
+        if self.skips:
+            sums = {name: jax.tree.map(lambda x: jnp.where(finite, x, 0), pair) for name, pair in sums.items()}
+            sums["skipped"] = (1.0 - finite, jnp.ones_like(norm))
+        else:
+            bad = jnp.where((bad < 0) & ~finite, state.step, bad)
+        new = TrainState(params, rest, optimizer, state.step, state.rate, bad, ema)
+        kept = state._replace(bad=bad)
+        after = jax.tree.map(lambda new, old: jnp.where(taken, new, old), new, kept)
+        return jax.tree.leaves(after._replace(step=state.step + 1)), sums
+
+    def rows(self, order: jax.Array, at: Any) -> jax.Array:
+        """Return the trials of the batch of a step."""
+        position = at % (len(order) // self.batch_size)
+        return jax.lax.dynamic_slice_in_dim(order, position * self.batch_size, self.batch_size)
+
+    def _gradient(
+        self, state: TrainState, data: Data, rows: jax.Array, key: jax.Array | None, steps: int | None
+    ) -> tuple[Any, Any, metrics.Sums]:
+        """Return the gradient, what else of the model has changed, and the sums, in `accumulate` parts of the batch."""
+
+        def of_part(rest: Any, rows: jax.Array, key: jax.Array | None) -> tuple[Any, Any, metrics.Sums]:
+            rows = devices.divided(rows, self.mesh)
+            batch = {name: a[rows, :steps] if name == "x" else a[rows] for name, a in data.items()}
+            batch = devices.divided(batch, self.mesh)
+
+            def loss_of(params):
+                model = self.layout.model(params, rest, training=True)
+                total, sums = self._loss(model, batch, key)
+                return total, (nnx.state(model, nnx.Not(nnx.Param)), sums)
+
+            with shared(self.mesh):
+                gradient, (after, sums) = jax.grad(loss_of, has_aux=True)(state.params)
+            return gradient, after, sums
+
+        if self.accumulate == 1:
+            return of_part(state.rest, rows, key)
+
+        def add(carry: Any, part: Any) -> tuple[Any, metrics.Sums]:
+            total, rest = carry
+            n, rows = part
+            gradient, rest, sums = of_part(rest, rows, None if key is None else jax.random.fold_in(key, n))
+            return (jax.tree.map(jnp.add, total, gradient), rest), sums
+
+        parts = jnp.arange(self.accumulate), rows.reshape(self.accumulate, -1)
+        zero = jax.tree.map(jnp.zeros_like, state.params)
+        (total, rest), sums = jax.lax.scan(add, (zero, state.rest), parts)
+        gradient = jax.tree.map(lambda x: x / self.accumulate, total)
+        return gradient, rest, jax.tree.map(lambda x: x.sum(0), sums)
 
     def temporaries(self, leaves: list[jax.Array], data: Data, order: jax.Array, piece_steps: int | None) -> int:
-        """Return the bytes that a step takes besides arguments and results, where trials come in such pieces."""
-        step = replace(self, piece_steps=piece_steps)._train_step
-        lowered = jax.jit(step, donate_argnums=1).lower(jnp.asarray(self.seed, jnp.int32), leaves, data, order)
-        memory: Any = lowered.compile().memory_analysis()
+        """Return the bytes that a step takes on each device besides arguments and results, with trials in such pieces."""
+        step = replace(self, piece_steps=piece_steps)._jitted()
+        memory: Any = step.lower(self._seed(), leaves, data, order).compile().memory_analysis()
         return memory.temp_size_in_bytes
 
     def length(self, data: Data) -> int:
@@ -91,50 +154,57 @@ class Functions:
         """Return `evaluate(leaves, batch)`, jitted: the sums over one batch."""
 
         def evaluate(leaves: list[jax.Array], batch: Data) -> metrics.Sums:
-            return self._loss(self.layout.evaluation_model(leaves), batch, None)[1]
+            with shared(self.mesh):
+                return self._loss(self.layout.evaluation_model(leaves), batch, None)[1]
 
-        return jax.jit(evaluate)
+        return jax.jit(evaluate, out_shardings=devices.whole(self.mesh))
 
     def _loss(self, model: Any, batch: Data, key: jax.Array | None) -> tuple[jax.Array, metrics.Sums]:
         x = batch["x"].swapaxes(0, 1)
         mask = jnp.arange(x.shape[0])[:, None] < batch["lengths"]
         x, mask = self.encoder(x, mask, key)
+        counted = mask & (batch["weight"] > 0)
         halved = environ.context(residuals=self.residuals) if self.residuals != "float32" else nullcontext()
         with halved:  # else what is set around the trainer holds
-            out, hidden = self._forward(model, x)
+            out, counts = self._forward(model, x, counted)
         logits = self.loss.logits(out, mask)
         per_trial = self.loss.per_trial(logits, batch["y"])
         sums = metrics.classification(logits, batch["y"], per_trial, batch["weight"])
-        sums |= metrics.activity(hidden, mask & (batch["weight"] > 0))
-        total = (per_trial * batch["weight"]).sum() / batch["weight"].sum() + self.loss.penalty(hidden, mask)
+        rates = {name: firing_rates(of_pieces.sum(0), counted) for name, of_pieces in counts.items()}
+        sums |= metrics.activity(rates, counted)
+        total = (per_trial * batch["weight"]).sum() / batch["weight"].sum() + self.loss.penalty(rates)
         return total, sums
 
-    def _forward(self, model: Any, x: jax.Array) -> tuple[jax.Array, dict[str, jax.Array]]:
+    def _forward(self, model: Any, x: jax.Array, mask: jax.Array) -> tuple[jax.Array, dict[str, jax.Array]]:
         if self.piece_steps is None:
-            return forward(model, x)
-        return unroll_in_pieces(model, x, steps=self.piece_steps, truncate=self.truncate, method=forward)
+            return forward(model, x, mask)
+        return unroll_in_pieces(model, x, mask, steps=self.piece_steps, truncate=self.truncate, method=forward)
 
 
-def forward(model: Any, x: jax.Array) -> tuple[jax.Array, dict[str, jax.Array]]:
-    """Run a train-level model and return its output with the hidden spike trains, by layer."""
+def forward(model: Any, x: jax.Array, mask: jax.Array) -> tuple[jax.Array, dict[str, jax.Array]]:
+    """Run a train-level model, on a trial or a piece of one; return its output and what its hidden layers did.
+
+    Of a hidden layer only the number of spikes of every neuron at the steps of `mask` leaves a piece, as
+    `(1, *size)`; its train would be as long as the trial.
+    """
     out, captured = nnx.capture(type(model).__call__, SpikeTrain)(model, x)
     hidden = {"/".join(map(str, path[:-1])): s.get_value()[0] for path, s in nnx.to_flat_state(captured)}
-    return out, hidden
+    return out, {name: spike_counts(spikes, mask)[None] for name, spikes in hidden.items()}
 
 
-def on_device(split: Split) -> Data:
-    """Put a whole split on the device."""
-    return jax.device_put(
-        {"x": split.x, "lengths": split.lengths, "y": split.y, "weight": np.ones(len(split), np.float32)}
-    )
+def on_devices(split: Split, mesh: Mesh) -> Data:
+    """Put a whole split on every device: each takes its part of a batch from it."""
+    whole = {"x": split.x, "lengths": split.lengths, "y": split.y, "weight": np.ones(len(split), np.float32)}
+    return jax.device_put(whole, devices.whole(mesh))
 
 
-def batches(split: Split, size: int) -> list[Data]:
-    """Put a split on the device in batches of one size; the last is filled up with trials of weight zero."""
+def batches(split: Split, size: int, mesh: Mesh) -> list[Data]:
+    """Put a split on the devices in batches of one size; the last is filled up with trials of weight zero."""
     rows = np.arange(-(-len(split) // size) * size)
     weight, rows = (rows < len(split)).astype(np.float32), rows % len(split)
     whole = {"x": split.x[rows], "lengths": split.lengths[rows], "y": split.y[rows], "weight": weight}
-    return [jax.device_put({k: a[i : i + size] for k, a in whole.items()}) for i in range(0, len(rows), size)]
+    parts = [{k: a[i : i + size] for k, a in whole.items()} for i in range(0, len(rows), size)]
+    return [jax.device_put(part, devices.by_trial(mesh)) for part in parts]
 
 
 @partial(jax.jit, static_argnums=2)

@@ -21,7 +21,7 @@ from spiketrain.encoders.direct import Direct
 from spiketrain.environ import dt_in_seconds
 from spiketrain.errors import CheckpointError, TrainingError
 from spiketrain.losses import CrossEntropy
-from spiketrain.training import pictures, state, step
+from spiketrain.training import devices, pictures, state, step
 from spiketrain.training.buckets import Buckets
 from spiketrain.training.checkpoint import Checkpoints, find, read_meta, restore, restore_newest, steps_in
 from spiketrain.training.log import RunLog
@@ -74,13 +74,14 @@ class Trainer:
         self.total_steps = self.settings.epochs * self.steps_per_epoch
         tx = optimizer if isinstance(optimizer, optax.GradientTransformation) else optimizer(self.total_steps)
         leaves, self.layout = state.init(model, tx)
-        # Bound to their device, as restored leaves are: otherwise these would be compiled for once more.
-        self.leaves = [jax.device_put(leaf, leaf.sharding) for leaf in leaves]
+        self.mesh = devices.mesh_of(self.settings.devices, self.settings.batch_size)
+        self.leaves = jax.device_put(leaves, devices.whole(self.mesh))
         self.functions = step.Functions(
             self.layout,
             self.encoder,
             loss or CrossEntropy(),
             tx,
+            self.mesh,
             seed=seed,
             batch_size=self.settings.batch_size,
             piece_steps=self.settings.piece_steps,
@@ -89,7 +90,8 @@ class Trainer:
             residuals=self.settings.residuals,
         )
         held = [len(s) for name, s in self.splits.items() if name != "train"]
-        self.eval_size = min(self.settings.eval_batch_size, max(held))
+        most = min(self.settings.eval_batch_size, max(held))
+        self.eval_size = -(-most // self.mesh.size) * self.mesh.size
         self._evaluate = self.functions.evaluate_batch()
         self._batches: dict[str, list[step.Data]] = {}
         self.step, self._warned = 0, False
@@ -101,7 +103,7 @@ class Trainer:
 
     def fit(self) -> dict[str, Any]:
         """Train to the last epoch, evaluate on the test set, and return the result."""
-        data = step.on_device(self.splits["train"])
+        data = step.on_devices(self.splits["train"], self.mesh)
         train_step, order = self._within_memory(data).train_step(), None
         checkpoints = self._checkpoints()
         self._profile.open(self.folder)
@@ -158,7 +160,7 @@ class Trainer:
     def evaluate(self, name: str) -> dict[str, float]:
         """Return the metrics of a split, `train`, `validation` or `test`, exact over its trials."""
         if name not in self._batches:
-            self._batches[name] = step.batches(self.splits[name], self.eval_size)
+            self._batches[name] = step.batches(self.splits[name], self.eval_size, self.mesh)
         return metrics.means([self._evaluate(self.leaves, batch) for batch in self._batches[name]])
 
     def picture(self, trial: int = 0) -> Any:
@@ -209,6 +211,7 @@ class Trainer:
             "step": self.step,
             "seed": self.seed,
             "parameters": sum(x.size for x in jax.tree.leaves(self.layout.state(self.leaves).params)),
+            "devices": self.mesh.size,
             "seconds": round(self.log.seconds, 2),
         }
         for name in ("validation", "test"):
@@ -225,7 +228,7 @@ class Trainer:
         """Return the functions of training with trials in the pieces that `memory_mb` asks for."""
         if self.settings.memory_mb is None:
             return self.functions
-        order = step.order_of_epoch(self.seed, 0, len(self.splits["train"]))
+        order, _ = self._order(0)
         steps = pieces_within(
             self.settings.memory_mb,
             self.functions.length(data),
@@ -235,9 +238,12 @@ class Trainer:
 
     def _order(self, epoch: int) -> tuple[jax.Array, Sequence[int | None]]:
         """Return the trials of an epoch in order, and the number of time steps that each of its batches needs."""
+        steps: Sequence[int | None] = [None] * self.steps_per_epoch
         if self._buckets is None:
-            return step.order_of_epoch(self.seed, epoch, len(self.splits["train"])), [None] * self.steps_per_epoch
-        return self._buckets.order(epoch)
+            order = step.order_of_epoch(self.seed, epoch, len(self.splits["train"]))
+        else:
+            order, steps = self._buckets.order(epoch)
+        return jax.device_put(order, devices.whole(self.mesh)), steps
 
     def _checkpoints(self) -> Checkpoints | None:
         self.provenance = provenance()

@@ -7,6 +7,7 @@ import jax.numpy as jnp
 from flax import nnx
 
 from spiketrain.errors import ShapeError
+from spiketrain.mesh import on_own_trials
 from spiketrain.parameter import Trainable
 from spiketrain.projections.comm.base import Comm, make_weight
 from spiketrain.projections.comm.convolution import average_over, convolve
@@ -96,11 +97,15 @@ class Conv(Comm):
         """Return the weighted sum over each neighbourhood."""
         self.check(spikes)
         x, weight = jnp.asarray(magnitude(spikes)), magnitude(self.weight.value)
-        leading, dtype = x.shape[: -len(self.in_size)], jnp.result_type(x, weight)
-        x, weight = x.reshape(-1, *self.in_size).astype(dtype), weight.astype(dtype)
+        dtype, trains = jnp.result_type(x, weight), x.ndim == len(self.in_size) + 2
+        x, weight = x.astype(dtype), average_over(weight.astype(dtype), self.strides, self.pool)
+        y = on_own_trials(self._convolve, x, weight) if trains else self._convolve(x, weight)
+        return with_unit(y, unit_of(spikes) * self.unit)
+
+    def _convolve(self, x: jax.Array, weight: jax.Array) -> jax.Array:
         strides = tuple(s * p for s, p in zip(self.strides, self.pool, strict=True))
-        y = convolve(x, average_over(weight, self.strides, self.pool), strides, self.pads)
-        return with_unit(y.reshape(*leading, *self.out_size), unit_of(spikes) * self.unit)
+        y = convolve(x.reshape(-1, *self.in_size), weight, strides, self.pads)
+        return y.reshape(*x.shape[: -len(self.in_size)], *self.out_size)
 
 
 def _per_dimension(name: str, size: Size, dimensions: int) -> tuple[int, ...]:

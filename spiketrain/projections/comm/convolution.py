@@ -10,6 +10,7 @@ import jax.numpy as jnp
 from jax import lax
 from jax.custom_derivatives import SymbolicZero
 
+from spiketrain.mesh import is_whole
 from spiketrain.products import full_precision, on_cpu
 
 Pads = tuple[tuple[int, int], ...]
@@ -69,7 +70,7 @@ def _in_pieces(x: jax.Array, weight: jax.Array, strides: tuple[int, ...], pads: 
     out = jax.eval_shape(lambda x, weight: _plain(x, weight, strides, pads), x, weight)
     written = math.prod(out.shape[:-1]) * math.prod(weight.shape[:-1]) * out.dtype.itemsize
     pieces = min(-(-written // PIECE_BYTES), MOST_PIECES, len(x))
-    if pieces <= 1 or jax.device_count() > 1:  # a batch that is spread over devices is in pieces as it is
+    if pieces <= 1 or not is_whole():  # a batch that is divided over devices is in pieces as it is
         return _plain(x, weight, strides, pads)
     return jnp.concatenate([_plain(piece, weight, strides, pads) for piece in jnp.array_split(x, pieces)])
 

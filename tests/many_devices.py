@@ -1,0 +1,160 @@
+"""What holds on eight devices. `test_devices.py` runs this file in a process that has them."""
+
+import brainunit as u
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flax import nnx
+from jax.sharding import NamedSharding, PartitionSpec
+
+import spiketrain as st
+from spiketrain import environ
+from spiketrain.config.check import check
+from spiketrain.errors import TrainingError
+from spiketrain.mesh import is_whole, shared
+from spiketrain.training import devices, step
+from spiketrain.training.checkpoint import steps_in
+from spiketrain.training.run import make_trainer, train
+
+from runs import record, small, write_data
+
+
+@pytest.fixture(scope="module", autouse=True)
+def one_ms():
+    assert jax.device_count() == 8
+    with environ.context(dt=1.0 * u.ms):
+        yield
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    path = tmp_path_factory.mktemp("data") / "small.npz"
+    write_data(path)
+    return path
+
+
+def losses(config, steps):
+    t = make_trainer(config, None)
+    assert t.mesh.size == config["trainer"]["devices"]
+    data, train_step, found = step.on_devices(t.splits["train"], t.mesh), t.functions.train_step(), []
+    for n in range(steps):
+        if n % t.steps_per_epoch == 0:
+            order, _ = t._order(n // t.steps_per_epoch)
+        t.leaves, sums = train_step(t.leaves, data, order)
+        found.append(float(sums["loss"][0] / sums["loss"][1]))
+    assert all(leaf.sharding.is_fully_replicated for leaf in t.leaves)
+    return found, t.evaluate("test")
+
+
+def test_losses_do_not_depend_on_the_number_of_devices():
+    """With the encoder's noise and dropout, which are those of the whole batch: 50 steps of real data."""
+    settings = {"validation_fraction": 0.1, "batch_size": 24}
+    logger = {"tensorboard": False, "pictures": False, "progress": False}
+    given = {
+        "model": {"name": "spiking_net", "hidden": [32], "input_scale": 3.0, "dropout": 0.25},
+        "optimizer": {"name": "adamw", "learning_rate": 0.005},
+        "encoder": {"name": "direct", "noise": 0.2},
+        "data": {"name": "vowels"},
+        "logger": logger,
+    }
+    by_count = {n: losses(check(given | {"trainer": settings | {"devices": n}}), 50) for n in (1, 2, 8)}
+    one, metrics = by_count[1]
+    assert one[-1] < one[0] - 0.02
+    assert metrics["rate_hz/spiking/0"] > 1
+    for n in (2, 8):
+        np.testing.assert_allclose(by_count[n][0], one, rtol=1e-6)
+        assert by_count[n][1] == pytest.approx(metrics, rel=1e-4)
+
+
+def test_a_run_continues_on_another_number_of_devices(tmp_path, data):
+    def config(devices, epochs):
+        return small(data, trainer__devices=devices, trainer__epochs=epochs, trainer__batch_size=8)
+
+    results = {}
+    for name, first, second in (("whole", 1, 1), ("more", 1, 8), ("fewer", 4, 1)):
+        train(config(first, 2), tmp_path / name)
+        results[name] = train(config(second, 4), tmp_path / name, resume=True)[1]
+        assert results[name]["devices"] == second
+        assert steps_in(tmp_path / name / "checkpoints")[-1] == 8
+    for name in ("more", "fewer"):
+        assert results[name]["test"] == pytest.approx(results["whole"]["test"], rel=1e-4)
+        for a, b in zip(record(tmp_path / name), record(tmp_path / "whole"), strict=True):
+            assert (a.pop("step"), a.pop("split")) == (b.pop("step"), b.pop("split"))
+            assert a == pytest.approx(b, rel=1e-4)
+
+
+def test_devices_that_cannot_be_had(data):
+    for count, batch, message in (
+        (9, 9, "trainer.devices=9: there are 8, of platform cpu. JAX_NUM_CPU_DEVICES=9 divides a CPU into so many"),
+        (3, 8, "trainer.devices=3 does not divide trainer.batch_size=8. Write, for example, `trainer.batch_size=9`"),
+    ):
+        with pytest.raises(TrainingError) as error:
+            make_trainer(small(data, trainer__devices=count, trainer__batch_size=batch), None)
+        assert message in str(error.value)
+
+
+@pytest.mark.parametrize("batch, count", [(1, 1), (31, 1), (32, 2), (48, 3), (64, 4), (100, 5), (128, 8), (1000, 8)])
+def test_the_number_of_devices_unless_it_is_given(batch, count):
+    assert devices.mesh_of(None, batch).size == count
+    assert batch // count >= devices.FEWEST_ON_CPU or count == 1
+
+
+def divided(mesh, x):
+    return jax.device_put(x, NamedSharding(mesh, PartitionSpec(None, "data")))
+
+
+@pytest.mark.parametrize("name", ["dense", "bf16", "conv"])
+def test_products_of_trains_stay_on_the_device_of_their_trials(name):
+    """Time and trials become one axis in them, which the compiler alone would gather on every device."""
+    rng = np.random.default_rng(0)
+    if name == "conv":
+        layer = st.Conv((6, 6, 2), 4, (3, 3), pool=2, rngs=nnx.Rngs(0))
+        x = rng.random((5, 16, 6, 6, 2)) < 0.3
+    else:
+        product = st.SpikeProduct("bf16" if name == "bf16" else "float32")
+        layer = nnx.Linear(12, 7, use_bias=False, dot_general=product, rngs=nnx.Rngs(0))
+        x = rng.random((5, 16, 12)) < 0.3
+    x, mesh = x.astype(np.float32), devices.mesh_of(8, 16)
+    definition, params = nnx.split(layer)
+
+    def loss(params, x):
+        return (nnx.merge(definition, params, copy=True)(x) ** 2).sum()
+
+    def on_devices(params, x):
+        with shared(mesh):
+            assert not is_whole()
+            return loss(params, x)
+
+    wanted = jax.value_and_grad(loss, argnums=(0, 1))(params, jnp.asarray(x))
+    assert wanted[0] > 1
+    compiled = jax.jit(jax.value_and_grad(on_devices, argnums=(0, 1))).lower(params, divided(mesh, x)).compile()
+    assert "all-gather" not in compiled.as_text()
+    assert "all-reduce" in compiled.as_text()
+    got = compiled(params, divided(mesh, x))
+    tolerance = 2e-2 if name == "bf16" else 1e-5
+    for a, b in zip(jax.tree.leaves(got), jax.tree.leaves(wanted), strict=True):
+        np.testing.assert_allclose(a, b, rtol=tolerance, atol=tolerance)
+
+
+def test_a_batch_that_devices_do_not_divide_is_left_to_the_compiler():
+    layer = st.Conv((6, 6, 2), 4, (3, 3), rngs=nnx.Rngs(0))
+    x = jnp.asarray(np.random.default_rng(0).random((5, 6, 6, 6, 2)) < 0.3, jnp.float32)
+    mesh = devices.mesh_of(8, 16)
+
+    @jax.jit
+    def run(x):
+        with shared(mesh):
+            return layer(x)
+
+    np.testing.assert_allclose(run(x), layer(x), rtol=1e-5, atol=1e-6)
+    assert layer(x).any()
+
+
+def test_pieces_within_a_memory_budget_of_each_device(data):
+    def temporaries(count):
+        t = make_trainer(small(data, trainer__devices=count, trainer__batch_size=16), None)
+        data_ = step.on_devices(t.splits["train"], t.mesh)
+        return t.functions.temporaries(t.leaves, data_, t._order(0)[0], None)
+
+    assert temporaries(8) < temporaries(1)

@@ -1,6 +1,6 @@
 # make train      a virtual environment, the vowels experiment, its evaluation
 # make test       the same environment with the developers' tools: lint, types, tests
-# make test-all   the tests also in nnx tree mode and on Python 3.12
+# make test-all   every case of the slow tests, and the tests also in nnx tree mode and on Python 3.12
 PYTHON ?= python3
 PYTHON312 ?= $(shell for p in python3.12 $(HOME)/.pyenv/versions/3.12.*/bin/python; do $$p -c '' 2>/dev/null && echo $$p && break; done)
 VENV ?= .venv
@@ -19,7 +19,8 @@ test: lint
 test-fast: $(VENV)/installed-dev
 	$(VENV)/bin/pytest -n $(WORKERS) -m "not slow" tests
 
-test-all: test
+test-all: lint
+	$(VENV)/bin/pytest -n $(WORKERS) --every tests
 	NNX_GRAPH_MODE=false NNX_GRAPH_UPDATES=false $(VENV)/bin/pytest -n $(WORKERS) tests
 	@test -n "$(PYTHON312)" || { echo "make test-all needs Python 3.12: make test-all PYTHON312=/path/to/python3.12"; exit 1; }
 	$(MAKE) test PYTHON=$(PYTHON312) VENV=$(VENV)-3.12

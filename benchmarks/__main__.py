@@ -2,6 +2,7 @@
 
 python -m benchmarks train           # one optimizer step of several networks against every peer
 python -m benchmarks train --workloads W1 --T 250 --B 64 --peers spyx sparx --tunables
+python -m benchmarks train --workloads W2 --update
 python -m benchmarks memory          # training within an eighth of the memory, and trials of 10,000 steps
 python -m benchmarks coba            # the COBA network against brainpy.state and brian2
 python -m benchmarks coba --rounds 7 --seconds 2 --peers brian2
@@ -71,6 +72,8 @@ def main() -> None:
         results = circuits.alone("long", arguments.seconds)
     results["command"] = f"python -m benchmarks {' '.join(sys.argv[1:])}"
     path = arguments.out or HERE / "results" / f"{arguments.benchmark}.json"
+    if getattr(arguments, "update", False):
+        results = updated(json.loads(path.read_text()), results)
     results = write(path, results)
     text = TABLES[arguments.benchmark](results) + "\n\n" + origin(results)
     print(text, f"\nwritten to {path}", sep="\n")
@@ -94,6 +97,7 @@ def add_training(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--peers", nargs="*", default=list(training.PEERS), choices=list(training.PEERS))
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--tunables", action="store_true", help="everything again with the allocator tuned")
+    parser.add_argument("--update", action="store_true", help="keep what the results file has of other workloads")
     parser.add_argument("--seed", type=int, help="of the random sizes; drawn, printed and stored unless it is given")
 
 
@@ -106,6 +110,14 @@ def train_as(arguments: argparse.Namespace) -> dict[str, Any]:
     if "spiketrain" in missing:
         raise SystemExit(f"There is no environment for spiketrain: {missing['spiketrain']}.")
     return {"seed": seed} | training.run(chosen, arguments.peers, missing, arguments.rounds, arguments.tunables)
+
+
+def updated(old: dict[str, Any], new: dict[str, Any]) -> dict[str, Any]:
+    """Return the old results of training with the new ones in the place of those of the same workloads."""
+    by_title = {entry["title"]: entry for entry in new["workloads"]}
+    kept = [by_title.pop(entry["title"], entry) for entry in old["workloads"]]
+    commands = {"command": f"{old['command']}` and `{new['command']}"}
+    return old | new | commands | {"workloads": [*kept, *by_title.values()]}
 
 
 def write(path: Path, results: dict[str, Any]) -> dict[str, Any]:

@@ -140,6 +140,11 @@ from .synapses.expon import Expon as Expon
 from .synapses.gabaa import GABAa as GABAa
 from .synapses.instant import Instant as Instant
 from .synapses.stp import STP as STP
+from .training.constraints import constrain as constrain
+from .training.early_stopping import EarlyStopping as EarlyStopping
+from .training.evaluation import Evaluation as Evaluation
+from .training.groups import grouped as grouped
+from .training.plateau import Plateau as Plateau
 from .training.trainer import Trainer as Trainer
 from .unroll import advance as advance
 from .unroll import for_loop as for_loop

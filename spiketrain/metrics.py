@@ -26,17 +26,48 @@ def activity(rates: dict[str, jax.Array], mask: jax.Array) -> Sums:
     return {f"rate_hz/{name}": (rate * steps, steps) for name, rate in rates.items()}
 
 
+def added(batches: list[Sums]) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+    """Fetch the sums of some batches at once, and add them in float64, one after the other."""
+    host = jax.device_get(batches)
+    return {
+        name: tuple(sum(np.asarray(sums[name][k], np.float64) for sums in host) for k in range(2))  # type: ignore[misc]
+        for name in (host[0] if host else ())
+    }
+
+
 def means(batches: list[Sums]) -> dict[str, float]:
-    """Fetch the sums of some batches at once, add them in float64, and return plain means.
+    """Return the plain means over some batches; NaN where nothing was counted.
 
     A layer's rate becomes the mean over its neurons, beside the fraction of them that were silent in all batches.
     """
     result = {}
-    host = jax.device_get(batches)
-    for name in host[0]:
-        total = sum(np.asarray(sums[name][0], np.float64) for sums in host)
-        count = sum(np.asarray(sums[name][1], np.float64) for sums in host)
-        result[name] = float(np.mean(total / count))
+    for name, (total, count) in added(batches).items():
+        result[name] = float(np.mean(total / count)) if count else float("nan")
         if name.startswith("rate_hz/"):
             result[name.replace("rate_hz/", "silent/", 1)] = float(np.mean(total == 0))
     return result
+
+
+def confusion(labels: np.ndarray, predicted: np.ndarray, classes: int) -> np.ndarray:
+    """Return the number of trials by true class (rows) and predicted class (columns), `(classes, classes)`."""
+    return np.bincount(labels * classes + predicted, minlength=classes**2).reshape(classes, classes)
+
+
+def per_class(confusion: np.ndarray) -> list[dict[str, float | None]]:
+    r"""Return, for each class of a confusion matrix, its trials, and precision, recall and F1.
+
+    $$precision = \frac{TP}{TP + FP} \qquad recall = \frac{TP}{TP + FN} \qquad F_1 = \frac{2 TP}{2 TP + FP + FN}$$
+
+    Recall is the accuracy within the class. What would be zero by zero is None: the recall of a class without trials,
+    the precision of one that was never predicted.
+    """
+    right, of_class, predicted = confusion.diagonal(), confusion.sum(1), confusion.sum(0)
+    return [
+        {
+            "trials": int(n),
+            "precision": float(tp / m) if m else None,
+            "recall": float(tp / n) if n else None,
+            "f1": float(2 * tp / (n + m)) if n + m else None,
+        }
+        for tp, n, m in zip(right, of_class, predicted, strict=True)
+    ]

@@ -14,6 +14,27 @@ from spiketrain import environ
 hypothesis.settings.register_profile("core", deadline=None, max_examples=30, derandomize=True)
 hypothesis.settings.load_profile("core")
 
+PART = 3  # one of so many slow cases of a test is run where not every one is asked for
+
+
+def pytest_addoption(parser):
+    parser.addoption("--every", action="store_true", help="run every case of the slow tests, not one of three")
+
+
+def pytest_collection_modifyitems(config, items):
+    """Keep one of three cases of each slow test that has several."""
+    if config.getoption("--every"):
+        return
+    seen, kept, left = {}, [], []
+    for item in items:
+        nth = 0
+        if item.get_closest_marker("slow") and hasattr(item, "callspec"):
+            name = item.nodeid.partition("[")[0]
+            nth = seen[name] = seen.get(name, -1) + 1
+        (left if nth % PART else kept).append(item)
+    config.hook.pytest_deselected(items=left)
+    items[:] = kept
+
 
 @pytest.fixture(scope="module")
 def x64():

@@ -14,6 +14,8 @@ import numpy as np
 from flax import nnx
 
 import spiketrain as st
+from spiketrain.neurons.base import Cell
+from spiketrain.synapses.base import Synapse
 
 import neuron_references as refn
 import references as ref
@@ -825,3 +827,10 @@ assert len(BY_NAME) == len(ROWS) + len(NETS), "two rows share a name"
 def rows(*names):
     """Pick rows by name."""
     return [BY_NAME[name] for name in names]
+
+
+def repeated(row):
+    """Whether a row differs from others only in its units or its reset, or is made of parts with rows of their own."""
+    model = row.make()
+    composed = not isinstance(model, Cell | Synapse) and row.name not in ("Expon-COBA-LIF", "GapJunction-LIF")
+    return composed or row.name.endswith(("-units", "-hard-refractory", "-none-refractory"))

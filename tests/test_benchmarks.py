@@ -10,7 +10,7 @@ import pytest
 
 import spiketrain as st
 from benchmarks import circuits, memory, reference, training, training_table, workloads
-from benchmarks.__main__ import HERE, TABLES
+from benchmarks.__main__ import HERE, TABLES, updated
 from benchmarks.training import WORKERS
 from scripts.readme import origin, put_table
 
@@ -193,6 +193,14 @@ def test_sizes_come_from_the_command_line_and_from_the_seed():
     for name, sizes in (("W3", {"sizes": [3]}), ("W1", {"sizes": [5, 4]}), ("M1", {"density": 0.5}), ("R", {"T": 5})):
         with pytest.raises(SystemExit):
             training.chosen([name], sizes, 0)
+
+
+def test_an_update_keeps_the_other_workloads():
+    old = {"command": "a", "seed": 1, "workloads": [{"title": "W1", "is": "old"}, {"title": "W2", "is": "old"}]}
+    new = {"command": "b", "seed": 2, "workloads": [{"title": "W2", "is": "new"}, {"title": "W3", "is": "new"}]}
+    found = updated(old, new)
+    assert [(e["title"], e["is"]) for e in found["workloads"]] == [("W1", "old"), ("W2", "new"), ("W3", "new")]
+    assert found["command"] == "a` and `b" and found["seed"] == 2
 
 
 def test_one_layer_has_no_products_to_place():

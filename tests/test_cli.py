@@ -131,7 +131,7 @@ def test_a_mistake_is_one_line_and_leaves_no_folder(tmp_path, given, names, reme
         (["data=vowels", "data.path=cut.npz"], "cut.npz has 900 bytes instead of", "build_vowels.py"),
         (["model.hidden=[8,0]"], "SpikingNet(hidden=...) needs the positive size", "hidden=[128]"),
         (["optimizer.clip_norm=-1"], "clip_norm must be positive, or null", "-1.0"),
-        (["hydra.run.dir=cut.npz/run"], "NotADirectoryError: ", "cut.npz/run"),
+        (["hydra.run.dir=cut.npz/run"], "ConfigError: ", "cut.npz is a file, and a run needs a folder"),
         (["schedule.warmup=2"], "cosine(warmup=...) must lie between 0 and 1, got 2.0", ""),
     ],
 )
@@ -266,16 +266,17 @@ def test_a_sweep_runs_every_job_in_a_folder_of_its_own(tmp_path, data):
 
 
 def test_runs_that_want_the_same_folder(tmp_path, monkeypatch):
-    from spiketrain.training.run import _claim
+    from spiketrain.training.folder import held
 
     folder = tmp_path / "name" / "12-00-00"
-    claimed = [_claim(folder, named=False) for _ in range(3)]
-    assert [path.name for path in claimed] == ["12-00-00", "12-00-00_2", "12-00-00_3"]
-    named = _claim(tmp_path / "mine", named=True)
-    assert _claim(named, named=True) == named
+    with held(folder, named=False) as a, held(folder, named=False) as b, held(folder, named=False) as c:
+        assert [path.name for path in (a, b, c)] == ["12-00-00", "12-00-00_2", "12-00-00_3"]
+    for _ in range(2):
+        with held(tmp_path / "mine") as named:
+            assert named == tmp_path / "mine"
     (named / "config.yaml").write_text("")
-    with pytest.raises(ConfigError, match="already holds a run. Write `resume="):
-        _claim(named, named=True)
+    with pytest.raises(ConfigError, match="already holds a run. Write `resume="), held(named):
+        pass
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root writes everywhere")

@@ -17,7 +17,8 @@ from hypothesis import strategies as st
 from omegaconf import OmegaConf
 
 import spiketrain
-from spiketrain.cli.train import config_folder
+from spiketrain.cli import sweep
+from spiketrain.cli.train import _forced, config_folder
 from spiketrain.config import build, registry, schema
 from spiketrain.config.check import check
 from spiketrain.errors import ConfigError
@@ -36,7 +37,7 @@ def composed(*words):
 
 
 def checked(*words):
-    return check(composed(*words))
+    return check(composed(*map(_forced, words)))
 
 
 # Schemas and signatures
@@ -59,7 +60,8 @@ def test_a_schema_is_the_signature_of_what_it_builds(kind, name):
     without_effect = ("detach",) if name == "none" else ()
     own = {n: p for n, p in own.items() if n not in context + without_effect}
     fields = {(f.name if f.name in own else stem(f.name)): f for f in dataclasses.fields(entry.schema)}
-    assert set(fields) - {"trainable"} == set(own)
+    by_pattern = {name for name, field in fields.items() if field.metadata.get("by_pattern")}  # taken by `build`
+    assert set(fields) - {"trainable"} - by_pattern == set(own)
     for argument, parameter in own.items():
         field = fields[argument]
         if parameter.default is not parameter.empty:
@@ -97,6 +99,9 @@ def test_no_yaml_holds_a_target():
 
 @pytest.mark.parametrize("group, option", OPTIONS)
 def test_every_option_composes_passes_and_survives_a_round_trip(group, option):
+    if (f"hydra/{group}", option) in sweep.PACKAGES:
+        package = sweep.PACKAGES[f"hydra/{group}", option].replace("-", "_")
+        pytest.importorskip(f"hydra_plugins.{package}", reason="pip install 'spiketrain[sweeps]'")
     key = {"neuron": "neuron@model.neuron"}.get(group, group)
     words = [f"{key}={option}"] + ["data.path=mine.npz"] * (option == "npz")
     config = checked(*words)

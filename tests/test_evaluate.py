@@ -6,15 +6,16 @@ import shutil
 import sys
 
 import brainunit as u
+import numpy as np
 import pytest
 
 from spiketrain import environ
 from spiketrain.cli import evaluate as cli
 from spiketrain.errors import CheckpointError, ConfigError
-from spiketrain.training.checkpoint import _files, _size_and_checksum, steps_in
+from spiketrain.training.checkpoint import steps_in
 from spiketrain.training.run import evaluate, train
 
-from runs import command, compiled_once, record, small, write_data
+from runs import arrays, command, compiled_once, record, seal, small, write_data
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -100,13 +101,11 @@ def test_a_mistake_is_one_line(run, tmp_path, monkeypatch, capsys, words, messag
 def tampered(run, folder, change, *, sealed=True):
     """Return a copy of the last checkpoint with another configuration, forged so well that its checksums fit."""
     step = shutil.copytree(run / "checkpoints" / "8", folder / "8")
-    path = step / "meta" / "metadata"
-    meta = json.loads(path.read_text())
+    meta = json.loads((step / "meta.json").read_text())
     change(meta)
-    path.write_text(json.dumps(meta))
+    (step / "meta.json").write_text(json.dumps(meta))
     if sealed:
-        manifest = {str(p.relative_to(step)): _size_and_checksum(p) for p in _files(step)}
-        (step / "manifest.json").write_text(json.dumps(manifest))
+        seal(step)
     return step
 
 
@@ -142,10 +141,10 @@ def setting(path, value):
         ("config.optimizer", {"name": "sgd"}, "belongs to another model: "),
         ("config.data.path", "nowhere.npz", "nowhere.npz does not exist"),
         ("config", {}, "was saved without a configuration"),
-        ("config", [], "its meta data is damaged ('config' is missing)"),
-        ("format", 2, "has checkpoint format 2; this version reads 1"),
+        ("config", [], "it is damaged ('config' in meta.json is wrong)"),
+        ("format", 3, "has checkpoint format 3; this version reads 2"),
         ("leaves", {}, "belongs to another model: "),
-        ("leaves", None, "its meta data is damaged ('leaves' is missing)"),
+        ("leaves", None, "it is damaged ('leaves' in meta.json is wrong)"),
     ],
 )  # fmt: skip
 def test_a_forged_checkpoint_is_one_error_and_imports_nothing(run, tmp_path, capsys, path, value, message):
@@ -153,24 +152,25 @@ def test_a_forged_checkpoint_is_one_error_and_imports_nothing(run, tmp_path, cap
     before = set(sys.modules)
     with pytest.raises((CheckpointError, ConfigError, Exception)) as error:
         evaluate(step)
-    assert type(error.value).__module__ in ("spiketrain.errors", "spiketrain.training.checkpoint"), repr(error.value)
+    assert type(error.value).__module__ in ("spiketrain.errors", "spiketrain.training.saved"), repr(error.value)
     assert message in str(error.value) and "\n" not in str(error.value)
     assert "this" not in set(sys.modules) - before
 
 
 def test_a_changed_file_is_named(run, tmp_path):
     step = tampered(run, tmp_path, setting("config.encoder.hold", 2), sealed=False)
-    with pytest.raises(
-        CheckpointError, match=r"8 cannot be read: it is damaged \(meta/metadata is not what was written"
-    ):
+    with pytest.raises(CheckpointError, match=r"8 cannot be read: it is damaged \(meta.json is not what was written"):
         evaluate(step)
 
 
 @pytest.mark.parametrize("content", [b"", b"[1]", b"{", b"\xff\xff", b"null", b'{"format": 1}', b"[" * 100_000])
 def test_damaged_meta_data_are_one_error(run, tmp_path, content):
     step = shutil.copytree(run / "checkpoints" / "8", tmp_path / "8")
-    (step / "meta" / "metadata").write_bytes(content)
-    with pytest.raises(CheckpointError, match="8 cannot be read: its meta data is damaged"):
+    (step / "meta.json").write_bytes(content)
+    seal(step)
+    with pytest.raises(
+        CheckpointError, match="8 cannot be read: it is damaged|8 has checkpoint format 1; this version"
+    ):
         evaluate(step)
 
 
@@ -180,6 +180,122 @@ def test_a_damaged_manifest_is_one_error(run, tmp_path, content):
     (step / "manifest.json").write_bytes(content)
     with pytest.raises(CheckpointError, match="8 cannot be read: it is damaged"):
         evaluate(step)
+
+
+# Several runs, other data, sweeps and files
+
+
+def answered(monkeypatch, *words):
+    """Run the command in this process and return its exit code."""
+    monkeypatch.setattr(sys, "argv", ["spiketrain-eval", *map(str, words)])
+    with pytest.raises(SystemExit) as exit:
+        cli.main()
+    return exit.value.code
+
+
+KEYS = {
+    "checkpoint", "data", "step", "split", "trials", "metrics", "classes", "per_class", "confusion", "operations",
+    "seed", "sweeps",
+}  # fmt: skip
+
+
+def test_everything_about_a_run_is_printed_and_written(run, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    pytest.importorskip("matplotlib")
+    words = ["--sweep", "noise=0,0.5", "--sweep", "bits=8,2", "--json", "a.json", "--predictions", "a.npz"]
+    assert answered(monkeypatch, run, *words, "--picture", "a.png") == 0
+    printed = capsys.readouterr().out.splitlines()
+    found = json.loads((tmp_path / "a.json").read_text())
+    assert set(found) == KEYS
+    assert found["metrics"] == result(run)["test"] and found["trials"] == 10
+    matrix = np.array(found["confusion"])
+    assert matrix.sum() == 10 and matrix.trace() / 10 == pytest.approx(found["metrics"]["accuracy"])
+    assert [row["trials"] for row in found["per_class"]] == [5, 5]
+    assert [row["value"] for row in found["sweeps"]["noise"]] == [0, 0.5]
+    assert found["sweeps"]["noise"][0]["loss"] == pytest.approx(found["metrics"]["loss"], rel=1e-5)
+    assert found["sweeps"]["bits"][1]["loss"] != pytest.approx(found["metrics"]["loss"], rel=1e-3)
+    assert found["operations"]["synaptic_operations"] > 0
+    rates = sum(value for name, value in found["metrics"].items() if name.startswith("rate_hz/"))
+    to_readout = [layer for layer in found["operations"]["layers"] if layer["layer"] == "to_readout"][0]
+    lengths = np.load(run.parent / "small.npz")["lengths_test"]
+    spikes = rates * 1e-3 * 8 * lengths.sum() / 10
+    assert to_readout["operations"] == pytest.approx(spikes * 2, rel=1e-5) and spikes > 1
+    with np.load(tmp_path / "a.npz") as arrays:
+        assert np.mean(arrays["prediction"] == arrays["label"]) == pytest.approx(found["metrics"]["accuracy"])
+    assert "noise  accuracy    loss" in printed and any(line.startswith("class") for line in printed)
+    assert sorted(os.listdir(tmp_path)) == ["a.json", "a.npz", "a.png"]
+
+
+def test_several_runs_are_a_table_and_one_that_fails_is_a_line_of_it(run, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    broken = tampered(run, tmp_path, setting("config.trainer.epoch", 3))
+    paths = [run, broken, "nowhere", run / "checkpoints" / "8"]
+    assert answered(monkeypatch, *paths, "--split", "validation", "--json", "a.json") == 2
+    printed = capsys.readouterr()
+    head, *lines = printed.out.splitlines()
+    assert head.split()[:4] == ["run", "step", "accuracy", "loss"] and len(lines) == 4
+    wanted = result(run)["validation"]
+    for path, line in zip(paths, lines, strict=True):
+        assert line.startswith(str(path))
+        good = f"{100 * wanted['accuracy']:.1f} %  {wanted['loss']:8.4f}" in line
+        assert good == (path not in (broken, "nowhere")), line
+    assert "trainer.epoch is no key of trainer" in lines[1] and "nowhere holds no checkpoint" in lines[2]
+    assert printed.err == "SpiketrainError: 2 of 4 could not be evaluated.\n"
+    records = json.loads((tmp_path / "a.json").read_text())
+    assert [set(found) for found in records] == [KEYS, {"checkpoint", "error"}, {"checkpoint", "error"}, KEYS]
+    assert records[0]["metrics"] == wanted
+
+
+def test_another_data_set_is_named_as_in_training(run, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    parts = {f"{k}_{side}": a for side, seed in (("train", 5), ("test", 6)) for k, a in arrays(6, seed).items()}
+    np.savez("other.npz", **parts)
+    assert answered(monkeypatch, run, "data=npz", "data.path=other.npz", "--json", "a.json") == 0
+    found = json.loads((tmp_path / "a.json").read_text())
+    assert found["data"] == {"name": "npz", "path": "other.npz"} and found["trials"] == 6
+    assert found["metrics"]["loss"] != result(run)["test"]["loss"]
+    assert evaluate(run, data={"path": "other.npz"})[1] == found["metrics"]
+    assert evaluate(run, split="train", data={"path": str(run.parent / "small.npz")})[1]["loss"] == pytest.approx(
+        evaluate(run, split="train")[1]["loss"], rel=1e-6
+    )
+
+
+@pytest.mark.parametrize(
+    "words, message",
+    [
+        (["{run}", "data=npz", "data.path=wide.npz"],
+         "ConfigError: data.name=npz has 4 channels and 2 classes, and the model has others: "),
+        (["{run}", "data=npzz"], "ConfigError: data.name = 'npzz' is no data"),
+        (["{run}", "data.paht=a.npz"], "data.paht is no key of data (Npz). Did you mean `data.path`?"),
+        (["{run}", "data.path=nowhere.npz"], "nowhere.npz does not exist"),
+        (["{run}", "data.path"], "'data.path' is no setting. Write data=npz data.path=mine.npz"),
+        (["data=npz"], "spiketrain-eval needs a run folder"),
+        (["{run}", "--sweep", "nois=1"], "nois=1 is no disturbance"),
+        (["{run}", "--sweep", "noise"], "--sweep noise cannot be read"),
+        (["{run}", "--sweep", "noise=0,a"], "--sweep noise=0,a cannot be read"),
+        (["{run}", "--sweep", "flip=0.1"], "DomainError: flip=0.1 disturbs spikes, and the encoded train is analog"),
+        (["{run}", "--predictions", "a.txt"], "--predictions a.txt must end in .npz or .csv"),
+        (["{run}", "{run}", "--predictions", "a.npz"], "--predictions and --picture take one run, got 2"),
+    ],
+)  # fmt: skip
+def test_a_mistake_in_what_is_asked_is_one_line(run, tmp_path, monkeypatch, capsys, words, message):
+    monkeypatch.chdir(tmp_path)
+    sides = {"train": arrays(6, 5), "test": arrays(6, 6)}
+    wide = {f"{k}_{side}": np.pad(a, ((0, 0), (0, 0), (0, 1))) if k == "x" else a
+            for side, parts in sides.items() for k, a in parts.items()}  # fmt: skip
+    np.savez("wide.npz", **wide)
+    assert answered(monkeypatch, *(word.format(run=run) for word in words)) == 2
+    printed = capsys.readouterr()
+    [line] = printed.err.splitlines()
+    assert message in line and os.listdir(tmp_path) == ["wide.npz"] and not printed.out
+
+
+def test_settings_of_data_are_read_as_they_are_meant():
+    words = ["data=vowels", "data.differences=true", "data.path=my #1: [x.npz", "data.n=3", "data.none=null"]
+    assert cli.data_settings(words) == {
+        "name": "vowels", "differences": True, "path": "my #1: [x.npz", "n": 3, "none": None
+    }  # fmt: skip
+    assert cli.parsed_sweep("dt_ms=0.5,2") == ("dt_ms", [0.5, 2.0])
 
 
 def test_an_evaluation_writes_nothing(run, tmp_path, monkeypatch):

@@ -23,20 +23,13 @@ from spiketrain.units import Constant
 from spiketrain.unroll import _run
 
 from helpers import active, bare, equal, record
-from models_table import PRE, ROWS, N
+from models_table import PRE, ROWS, N, repeated
 
 T, B = 40, 3
 ORDERS = {size: np.random.default_rng(size).permutation(size) for size in (N, PRE)}
 COUNTERS = ("refractory_steps", "left", "above")  # what counts, or marks, stays in the dtype of the parameters
 QUICKLY = {"xla_backend_optimization_level": 0}  # compiling takes longer than running
 every_row = pytest.mark.parametrize("row", ROWS, ids=lambda row: row.name)
-
-
-def repeated(row):
-    """Whether a row differs from others only in its units or its reset, or is made of parts with rows of their own."""
-    model = row.make()
-    composed = not isinstance(model, Cell | Synapse) and row.name not in ("Expon-COBA-LIF", "GapJunction-LIF")
-    return composed or row.name.endswith(("-units", "-hard-refractory", "-none-refractory"))
 
 
 quick_rows_first = pytest.mark.parametrize(

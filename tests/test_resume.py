@@ -74,10 +74,10 @@ def interrupted(config, folder, after):
     (folder / "config.yaml").write_text(yaml.safe_dump(config))
     log_training = t._log_training
 
-    def crash(waiting):
+    def crash(order):
         if t.step > after:
             raise SystemExit("crash")
-        log_training(waiting)
+        return log_training(order)
 
     t._log_training = crash
     with pytest.raises(SystemExit):
@@ -203,13 +203,13 @@ def flip(path):
 
 DAMAGE = {
     "empty folder": lambda step: (shutil.rmtree(step), step.mkdir()),
-    "no meta": lambda step: shutil.rmtree(step / "meta"),
-    "truncated meta": lambda step: os.truncate(step / "meta" / "metadata", 50),
-    "empty meta": lambda step: os.truncate(step / "meta" / "metadata", 0),
-    "foreign meta": lambda step: (step / "meta" / "metadata").write_text("[1, 2]"),
-    "meta without a part": lambda step: (step / "meta" / "metadata").write_text('{"format": 1, "step": 8}'),
-    "no metrics": lambda step: shutil.rmtree(step / "metrics"),
-    "truncated metrics": lambda step: os.truncate(step / "metrics" / "metrics", 1),
+    "no meta": lambda step: (step / "meta.json").unlink(),
+    "truncated meta": lambda step: os.truncate(step / "meta.json", 50),
+    "empty meta": lambda step: os.truncate(step / "meta.json", 0),
+    "foreign meta": lambda step: (step / "meta.json").write_text("[1, 2]"),
+    "meta without a part": lambda step: (step / "meta.json").write_text('{"format": 2, "step": 8}'),
+    "no manifest": lambda step: (step / "manifest.json").unlink(),
+    "truncated manifest": lambda step: os.truncate(step / "manifest.json", 1),
     "no arrays": lambda step: shutil.rmtree(step / "state"),
     "truncated arrays": lambda step: [os.truncate(p, p.stat().st_size // 2) for p in arrays_of(step)],
     "empty arrays": lambda step: [os.truncate(p, 0) for p in arrays_of(step)],
@@ -241,7 +241,7 @@ def test_a_damaged_older_checkpoint_is_set_aside_too(tmp_path, several, caplog):
     config, made = several
     folder = shutil.copytree(made, tmp_path / "run")
     oldest = steps_in(folder / "checkpoints")[0]
-    DAMAGE["truncated metrics"](folder / "checkpoints" / str(oldest))
+    DAMAGE["truncated manifest"](folder / "checkpoints" / str(oldest))
     train(config, folder, resume=True)
     assert len(caplog.messages) == 1 and f"set aside as {oldest}.damaged" in caplog.text
     same(folder, made, config)
@@ -259,8 +259,8 @@ def test_only_damaged_checkpoints_are_an_error(tmp_path, whole, config):
 def test_left_overs_of_a_kill_while_saving_are_ignored(tmp_path, whole, config):
     interrupted(config, tmp_path / "run", 4)
     checkpoints = tmp_path / "run" / "checkpoints"
-    shutil.copytree(checkpoints / "4", checkpoints / "6.orbax-checkpoint-tmp")
-    shutil.rmtree(checkpoints / "6.orbax-checkpoint-tmp" / "meta")
+    shutil.copytree(checkpoints / "4", checkpoints / "6.tmp")
+    (checkpoints / "6.tmp" / "manifest.json").unlink()
     (tmp_path / "run" / "metrics.jsonl.new").write_text("half a rec")
     train(config, tmp_path / "run", resume=True)
     same(tmp_path / "run", whole, config)

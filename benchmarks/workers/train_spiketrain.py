@@ -11,13 +11,13 @@ from worker import serve_training  # first: it counts the time of the other impo
 import math
 
 import brainunit as u
-import jax
 import numpy as np
 from flax import nnx
 from jax_training import layer, network, placed
 
 import spiketrain as st
 from spiketrain.mesh import shared
+from spiketrain.training.devices import mesh_of
 
 # With this resistance the exact step V_inf + (V - V_inf) * 0.95 is 0.95 V + I.
 LEAK = dict(tau=-1.0 / math.log(0.95) * u.ms, R=1 / (1 - 0.95))
@@ -68,9 +68,9 @@ def linear(w, rngs, precision):
 
 
 def prepare(task):
-    """Build the workload. A CPU is one device per core, as in the commands of spiketrain, where these divide the batch."""
+    """Build the workload, on as many devices as the commands of spiketrain take."""
     options = task["options"]
-    devices = max(n for n in range(1, len(jax.devices()) + 1) if task["workload"]["B"] % n == 0)
+    devices = mesh_of(None, task["workload"]["B"]).size
     st.environ.set(dt=1.0 * u.ms, loop=options.get("loop"), residuals=options.get("residuals"))
     arrays, kind = np.load(task["arrays"]), task["workload"]["kind"]
     if kind in ("forward", "backward"):

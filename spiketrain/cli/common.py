@@ -10,6 +10,8 @@ from typing import Any
 
 from spiketrain.errors import ConfigError, SpiketrainError
 
+LONGEST_MESSAGE = 4000
+
 
 def run(command: Callable[[], Any]) -> int:
     """Run a command; print what a user got wrong as one message, without a traceback, and return the exit code."""
@@ -17,12 +19,18 @@ def run(command: Callable[[], Any]) -> int:
     try:
         command()
     except (SpiketrainError, OSError) as error:  # an OSError is a disk that is full, a folder that is read-only
-        print(f"{type(error).__name__}: {error}", file=sys.stderr)
+        print(f"{type(error).__name__}: {_printable(str(error))}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print("Interrupted.", file=sys.stderr)
         return 130
     return 0
+
+
+def _printable(message: str) -> str:
+    """Return a message as text that a terminal only shows: it may quote the file of a stranger."""
+    shown = "".join(c if c.isprintable() or c == "\n" else repr(c)[1:-1] for c in message)
+    return shown if len(shown) <= LONGEST_MESSAGE else f"{shown[:LONGEST_MESSAGE]} ..."
 
 
 def import_plugins(names: Iterable[str]) -> None:

@@ -22,6 +22,8 @@ TUNABLES = ":".join(
     for name, value in {"hugetlb": 1, "mmap_max": 0, "trim_threshold": 10**11, "top_pad": 10**9}.items()
 )
 CACHE_BYTES = 2 * 1024**3
+GIVEN = dict(os.environ)
+"""The environment as the user gave it, before this process set up its own."""
 
 
 def start(main: Callable[[], Any]) -> None:
@@ -56,7 +58,7 @@ def wants_tunables(environment: Mapping[str, str]) -> bool:
     if allocator not in ("tuned", "default"):
         raise ConfigError(f"SPIKETRAIN_ALLOCATOR={allocator} is no choice. Write `tuned` or `default`.")
     free = allocator == "tuned" and "GLIBC_TUNABLES" not in environment and "jax" not in sys.modules
-    return free and _has_glibc() and _computes_on_cpu(environment) and bool(sys.executable)
+    return free and _has_glibc() and computes_on_cpu(environment) and bool(sys.executable)
 
 
 def wants_devices(environment: Mapping[str, str]) -> bool:
@@ -66,7 +68,7 @@ def wants_devices(environment: Mapping[str, str]) -> bool:
     computes on the CPU, unless the user chose: `JAX_NUM_CPU_DEVICES=1`, or JAX's flag of the same meaning.
     """
     chosen = "JAX_NUM_CPU_DEVICES" in environment or "host_platform_device_count" in environment.get("XLA_FLAGS", "")
-    return not chosen and _computes_on_cpu(environment)
+    return not chosen and computes_on_cpu(environment)
 
 
 def cores() -> int:
@@ -81,7 +83,7 @@ def _has_glibc() -> bool:
         return False
 
 
-def _computes_on_cpu(environment: Mapping[str, str]) -> bool:
+def computes_on_cpu(environment: Mapping[str, str]) -> bool:
     """Return whether JAX's first choice is the CPU, judged by what is installed, for JAX itself is not asked yet."""
     if platforms := environment.get("JAX_PLATFORMS"):
         return platforms.split(",")[0] == "cpu"

@@ -3,6 +3,7 @@
 spiketrain-train experiment=vowels seed=1 trainer.epochs=60
 spiketrain-train -m experiment=vowels seed=0,1,2
 spiketrain-train resume=runs/vowels/2026-01-31_12-00-00 trainer.epochs=200
+spiketrain-train experiment=vowels resume=auto
 """
 
 import argparse
@@ -10,15 +11,19 @@ import os
 import re
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
+from spiketrain.cli import sweep
 from spiketrain.cli.common import import_plugins, run
+from spiketrain.cli.job import Job
 from spiketrain.cli.startup import start
 from spiketrain.config import registry
 from spiketrain.config.check import check, check_plugins
+from spiketrain.config.files import YAML_BYTES, parse_yaml, read_bytes
 from spiketrain.errors import ConfigError
+from spiketrain.training.recorded import flat
 
 # No bit of the steps already taken depends on these. Of those to come, more epochs stretch the schedule, and another
 # number of devices adds in another order.
@@ -27,6 +32,7 @@ RESUME_MAY_CHANGE = (
     "trainer.eval_batch_size",
     "trainer.evaluate_every",
     "trainer.save_every",
+    "trainer.save_every_steps",
     "trainer.keep_best",
     "trainer.final",
     "trainer.log_every_steps",
@@ -38,6 +44,7 @@ RESUME_MAY_CHANGE = (
     "logger.pictures",
     "logger.pictures_every",
     "logger.progress",
+    "distributed",
 )
 
 
@@ -54,33 +61,60 @@ def main() -> None:
 def _main(words: list[str]) -> None:
     plugins = _plugins(words)
     import_plugins(plugins)
-    if any(_key(word) == "resume" for word in words):
+    resumes = [word for word in words if _key(word) == "resume"]
+    if resumes and resumes[-1] != "resume=auto":
         return _resume(words, plugins)
-    _train(words, plugins)
+    _train([word for word in words if word not in resumes], plugins, auto=bool(resumes))
 
 
-def _train(words: list[str], plugins: list[str]) -> None:
-    """Check everything, then start a plain run here; Hydra starts the jobs of a sweep and answers `--help`."""
+def _train(words: list[str], plugins: list[str], *, auto: bool = False) -> None:
+    """Check everything, then start a plain run here; Hydra starts the jobs of a sweep and answers `--help`.
+
+    With `auto` a run that was begun is continued; see `continued`.
+    """
     from hydra._internal.utils import get_args_parser
 
     words = [_forced(word) for word in words]
     _offer_registered_names()
     arguments = get_args_parser().parse_args(words)
-    sweep = arguments.multirun or "hydra.mode=MULTIRUN" in arguments.overrides
+    multirun = arguments.multirun or "hydra.mode=MULTIRUN" in arguments.overrides
     asks = arguments.help or arguments.hydra_help or arguments.cfg or arguments.info or arguments.shell_completion
-    if asks or arguments.experimental_rerun:
-        return _hydra(words, plugins)
-    jobs = _jobs(arguments.overrides) if sweep else [arguments.overrides]
-    checked = [_composed(job, arguments, plugins) for job in jobs]
-    if sweep:
-        return _hydra(words, plugins)
-    [(config, folder)] = checked
-    named = any(_key(word) == "hydra.run.dir" for word in words)
-    _run(config, folder, named=named)
+    if arguments.experimental_rerun:
+        raise ConfigError("--experimental-rerun reads a pickle, which may hold code. Continue a run with `resume=...`.")
+    if asks:
+        return _hydra(words, Job(plugins))
+    if multirun:
+        return _sweep(words, plugins, arguments, auto=auto)
+    config, settings = _composed(arguments.overrides, arguments, plugins)
+    folder, named = Path(settings.run.dir), any(_key(word) == "hydra.run.dir" for word in words)
+    begun = continued(config, folder, named=named) if auto else None
+    _run(config, begun or folder, named=named, resume=begun is not None)
 
 
-def _composed(words: list[str], arguments: argparse.Namespace, plugins: list[str]) -> tuple[dict[str, Any], Path]:
-    """Return the checked configuration of one job, and its folder."""
+def _sweep(words: list[str], plugins: list[str], arguments: argparse.Namespace, *, auto: bool) -> None:
+    """Check a sweep, settle what follows from the machine, and let Hydra start its jobs."""
+    if auto and not any(_key(word) == "hydra.sweep.dir" for word in words):
+        raise ConfigError("A sweep continues in its own folder: write `hydra.sweep.dir=...` in place of `resume=auto`.")
+    with _hydra_errors():
+        jobs = sweep.samples(arguments.overrides)
+    _, settings = _composed(jobs[0], arguments, plugins)
+    swept = [*sweep.parameters(settings), *arguments.overrides]
+    with _hydra_errors():
+        jobs = sweep.samples(swept)
+    for sample in jobs:
+        config, settings = _composed(sample, arguments, plugins)
+        sweep.check_search(settings, config)
+    launcher, at_once = sweep.chosen(settings, "launcher"), sweep.side_by_side(settings, swept)
+    where = [f"--{name}={value}" for name in ("config-dir", "config-path", "config-name")
+             if (value := getattr(arguments, name.replace("-", "_")))]  # fmt: skip
+    gpus = sweep.gpus() if at_once > 1 else []
+    job = Job(plugins, where, launcher=launcher, environment=sweep.share(at_once), gpus=gpus)
+    with sweep.passing_signals_on(settings.sweep.dir) if launcher == "joblib" else nullcontext():
+        _hydra([*words, *sweep.settled(settings, at_once)], job)
+
+
+def _composed(words: list[str], arguments: argparse.Namespace, plugins: list[str]) -> tuple[dict[str, Any], Any]:
+    """Return the checked configuration of one job, and Hydra's settings."""
     from hydra import compose, initialize_config_dir
     from hydra.core.hydra_config import HydraConfig
     from omegaconf import OmegaConf
@@ -95,30 +129,21 @@ def _composed(words: list[str], arguments: argparse.Namespace, plugins: list[str
         HydraConfig.instance().set_config(composed)
         own = OmegaConf.masked_copy(composed, [str(key) for key in composed if key != "hydra"])
         config = OmegaConf.to_container(own, resolve=True, throw_on_missing=True)
-        folder = Path(composed.hydra.run.dir)
-    return _checked(config, plugins), folder
-
-
-def _checked(config: Any, plugins: list[str]) -> dict[str, Any]:
+    sweep.check_targets(OmegaConf.to_container(composed.hydra))
     check_plugins(config, plugins, "The configuration", "plugins=[{}]")
-    return check(config)
+    return check(config), composed.hydra
 
 
-def _hydra(words: list[str], plugins: list[str]) -> None:
+def _hydra(words: list[str], job: Job) -> None:
     import hydra
 
-    def job(composed: Any) -> None:
-        from hydra.core.hydra_config import HydraConfig
-        from omegaconf import OmegaConf
-
-        import_plugins(plugins)  # a launcher may start the job in another process
-        config = _checked(OmegaConf.to_container(composed, resolve=True, throw_on_missing=True), plugins)
-        _run(config, Path(HydraConfig.get().runtime.output_dir), named=True)
+    def task(composed: Any) -> float | None:
+        return job(composed)
 
     os.environ["HYDRA_FULL_ERROR"] = "1"
     sys.argv = [sys.argv[0], *words]
     with _hydra_errors(composing=False):
-        hydra.main(version_base="1.3", config_path=str(config_folder()), config_name="train")(job)()
+        hydra.main(version_base="1.3", config_path=str(config_folder()), config_name="train")(task)()
 
 
 def _run(config: dict[str, Any], folder: Path, *, named: bool = True, resume: bool = False) -> None:
@@ -146,20 +171,50 @@ def _resume(words: list[str], plugins: list[str]) -> None:
                 f"It takes {', '.join(RESUME_MAY_CHANGE)}."
             )
         group, _, name = key.partition(".")
-        config[group][name] = value
+        config |= {group: config[group] | {name: value} if name else value}
     _run(check(config), folder, resume=True)
 
 
-def _read(path: Path, folder: Path) -> Any:
-    import yaml
+def continued(config: dict[str, Any], folder: Path, *, named: bool) -> Path | None:
+    """Return the folder of the run that `resume=auto` continues; None where a run is to begin.
 
+    Args:
+        config: the checked configuration of the command line.
+        folder: where a run would begin.
+        named: whether that very folder is meant; otherwise the newest one beside it whose run has not ended and has
+            this configuration, up to what a resumed run may change.
+
+    Raises:
+        ConfigError: `folder` is meant, and holds a run of another configuration.
+    """
+    parent = folder.absolute().parent
+    beside = sorted(parent.iterdir(), reverse=True) if parent.is_dir() else []
+    for candidate in [folder] if named else beside:
+        if not (candidate / "config.yaml").is_file():
+            continue
+        kept = flat(check(_read(candidate / "config.yaml", candidate)))
+        wanted = flat(config)
+        other = [
+            key for key in sorted(kept | wanted) if kept.get(key) != wanted.get(key) and key not in RESUME_MAY_CHANGE
+        ]
+        if named and other:
+            raise ConfigError(
+                f"resume=auto: {folder} holds a run with {other[0]}={kept.get(other[0])}, not {wanted.get(other[0])}. "
+                "Choose another folder, or write the settings of that run."
+            )
+        if not other and (named or not (candidate / "result.json").exists()):
+            return candidate
+    return None
+
+
+def _read(path: Path, folder: Path) -> Any:
     if not path.is_file():
         raise ConfigError(
             f"resume={folder} is no run folder: {path} is missing. Write the folder that holds config.yaml."
         )
     try:
-        return yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, ValueError) as error:
+        return parse_yaml(read_bytes(path, YAML_BYTES))
+    except ValueError as error:
         raise ConfigError(f"{path} is no valid YAML: {_one_line(error)}.") from error
 
 
@@ -206,6 +261,8 @@ def _forced(word: str) -> str:
     if not key:
         raise ConfigError(f"{word!r} is no setting. Write key=value.")
     is_group = key in registry.KINDS or (config_folder() / key).is_dir() or "@" in key or "/" in key
+    if is_group and word.partition("=")[2] == "nan":
+        return f"{key}='nan'"  # a name, which Hydra takes for a number
     plain = not is_group and key[0] not in "~-" and key.partition(".")[0] != "hydra"
     return f"++{key}={word.partition('=')[2]}" if plain else word
 
@@ -219,22 +276,6 @@ def _offer_registered_names() -> None:
             if not (config_folder() / kind / f"{name}.yaml").is_file():
                 fields = registry.lookup(kind, name, kind).defaults()
                 ConfigStore.instance().store(group=kind, name=name, node={"name": name, **fields})
-
-
-def _jobs(words: list[str]) -> list[list[str]]:
-    """Return the settings of some jobs of a sweep, in which every swept value occurs once or more."""
-    from hydra.core.override_parser.overrides_parser import OverridesParser
-
-    swept, plain = [], []
-    with _hydra_errors():
-        for override in OverridesParser.create().parse_overrides(words):
-            if not override.is_sweep_override():
-                plain.append(str(override.input_line))
-            elif override.is_discrete_sweep():
-                key = override.get_key_element()
-                swept.append([f"{key}={value}" for value in override.sweep_string_iterator()])
-    longest = max(map(len, swept), default=1)
-    return [[*plain, *(values[i % len(values)] for values in swept)] for i in range(longest)]
 
 
 @contextmanager
@@ -266,6 +307,8 @@ def _explain(error: Exception) -> str:
         return f"{setting!r} cannot be read. {how}"
     if found := re.search(r"Could not find '([\w/]+)/([^'/]+)' Available options in '[^']*': (.*)", text):
         group, option, options = found.groups()
+        if package := sweep.PACKAGES.get((group, option)):
+            return f"{group}={option} needs {package}. Install it with `pip install 'spiketrain[sweeps]'`."
         return f"{group}={option}: there is no such option.{registry.did_you_mean(option, options.split())}"
     if text.startswith("In 'experiment/"):
         return f"{text} That experiment is made for its own model and data: for others, write `experiment=none`."

@@ -5,6 +5,7 @@ from functools import partial
 from typing import Any
 
 import brainunit as u
+import optax
 
 from spiketrain.config import registry
 from spiketrain.config.schema import UNITS
@@ -26,16 +27,38 @@ def neuron(section: dict[str, Any]) -> Any:
 
 def optimizer(config: dict[str, Any], steps: int) -> Any:
     """Return the optax transformation of `optimizer` under its `schedule`, for a run of so many steps."""
-    section = dict(config["optimizer"])
-    rate = build("schedule", config["schedule"], section["learning_rate"], steps)
-    entry = registry.lookup("optimizer", section["name"], "optimizer")
-    return entry.load()(**_arguments(entry, section) | {"learning_rate": rate})
+    section = config["optimizer"]
+    tx = _transformation(config, section, steps)
+    if section["groups"]:
+        unclipped = section | {"clip_norm": None}  # the norm is that of all groups together
+        groups = {
+            pattern: None if own.get("frozen") else _transformation(config, unclipped | own, steps, own=own)
+            for pattern, own in section["groups"].items()
+        }
+        grouped = registry.load("spiketrain.training.groups:grouped")
+        tx = grouped(_transformation(config, unclipped, steps), groups, clip_norm=section.get("clip_norm"))
+    if section["constraints"]:
+        constrain = registry.load("spiketrain.training.constraints:constrain")
+        tx = optax.chain(tx, constrain(section["constraints"]))
+    return tx
+
+
+def _transformation(config: dict[str, Any], settings: dict[str, Any], steps: int, *, own: Any = ()) -> Any:
+    """Return the transformation of some settings; the weight decay among a group's `own` acts on all of the group."""
+    entry = registry.lookup("optimizer", settings["name"], "optimizer")
+    rate = build("schedule", config["schedule"], settings["learning_rate"], steps)
+    arguments = _arguments(entry, settings) | {"learning_rate": rate}
+    if "weight_decay" in own and "decayed" in registry.parameters_of(entry.load()):
+        arguments["decayed"] = None
+    return entry.load()(**arguments)
 
 
 def _arguments(entry: registry.Entry, section: dict[str, Any]) -> dict[str, Any]:
     arguments = {}
     taken_as_they_are = registry.parameters_of(entry.load())
     for f in dataclasses.fields(entry.schema):
+        if f.metadata.get("by_pattern"):
+            continue
         name, unit = (f.name, 1.0) if f.name in taken_as_they_are else _name_and_unit(f.name)
         value = section[f.name]
         if kind := f.metadata.get("choice"):

@@ -9,6 +9,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from spiketrain.config import registry
+from spiketrain.config.by_pattern import by_pattern
 from spiketrain.config.registry import default_of, did_you_mean
 from spiketrain.config.schema import UNITS, Config
 from spiketrain.errors import ConfigError
@@ -61,6 +62,10 @@ def _section(given: Any, schema: type, where: str, *, named: bool = False) -> di
         value = given[name] if name in given else default_of(f)
         if kind := f.metadata.get("choice"):
             result[name] = _choice(value, kind, path)
+        elif kind := f.metadata.get("choices"):
+            result[name] = _choices(value, kind, path)
+        elif what := f.metadata.get("by_pattern"):
+            result[name] = by_pattern(what, value, schema, path, _section)
         elif f.metadata.get("physical"):
             result[name] = _physical(value, path, optional=f.default is None)
         elif dataclasses.is_dataclass(hints[name]):
@@ -92,6 +97,16 @@ def _choice(value: Any, kind: str, where: str) -> dict[str, Any]:
     return _section(value, registry.lookup(kind, value["name"], where).schema, where, named=True)
 
 
+def _choices(value: Any, kind: str, where: str) -> dict[str, Any]:
+    if not isinstance(value, dict):
+        raise ConfigError(f"{where} must be a mapping from names to their settings, got {value!r}.")
+    checked = {}
+    for name, fields in value.items():
+        section = _choice({**(fields or {}), "name": name}, kind, f"{where}.{name}")
+        checked[name] = {key: value for key, value in section.items() if key != "name"}
+    return checked
+
+
 def _physical(value: Any, where: str, *, optional: bool) -> Any:
     if value is None and optional:
         return None
@@ -114,7 +129,7 @@ def _typed(value: Any, hint: Any, where: str) -> Any:
             return [_typed(v, typing.get_args(option)[0], f"{where}[{i}]") for i, v in enumerate(value)]
         if option is float and isinstance(value, int | float) and not isinstance(value, bool) and _finite(value):
             return float(value)
-        if option is int and isinstance(value, int) and not isinstance(value, bool):
+        if option is int and isinstance(value, int) and not isinstance(value, bool) and abs(value) < 2**63:
             return value
         if option in (bool, str) and isinstance(value, option):
             return value
@@ -157,6 +172,7 @@ def _unknown(key: Any, where: str, schema: type) -> str:
     near = difflib.get_close_matches(str(key), valid, n=1, cutoff=0.6) or [v for v in valid if v.startswith(f"{key}_")]
     here = f"{where} ({schema.__name__})" if where else "the configuration"
     hint = f" Did you mean `{inside}{near[0]}`?" if near else ""
+    key = key if str(key).isprintable() else repr(key)
     return f"{inside}{key} is no key of {here}.{hint} Valid: {', '.join(sorted(valid)) or 'none'}."
 
 
@@ -185,11 +201,14 @@ def _sense(config: dict[str, Any]) -> None:
         "trainer.final=best needs trainer.validation_fraction > 0 and trainer.keep_best > 0, and no "
         "trainer.overfit_batch: the best is chosen on validation.",
     )
-    for name in ("devices", "length_buckets", "piece_steps"):
+    for name in ("devices", "length_buckets", "piece_steps", "save_every_steps"):
         value = trainer[name]
         _require(value is None or value >= 1, f"trainer.{name} must be at least 1 or null, got {value}.")
     budget = trainer["memory_mb"]
     _require(budget is None or budget > 0, f"trainer.memory_mb must be positive or null, got {budget}.")
+    _require(trainer["accumulate"] >= 1, f"trainer.accumulate must be at least 1, got {trainer['accumulate']}.")
+    decay = trainer["ema_decay"]
+    _require(decay is None or 0 <= decay < 1, f"trainer.ema_decay must lie in [0, 1), or be null, got {decay}.")
     _require(
         budget is None or trainer["piece_steps"] is None,
         "trainer.memory_mb chooses the length of pieces: leave out trainer.piece_steps.",

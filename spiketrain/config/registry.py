@@ -20,10 +20,15 @@ from typing import Any
 from spiketrain.config import schema
 from spiketrain.errors import ConfigError
 
-KINDS = ("model", "neuron", "surrogate", "reset", "data", "encoder", "optimizer", "schedule", "loss")
+KINDS = ("model", "neuron", "surrogate", "reset", "data", "encoder", "optimizer", "schedule", "loss", "callback")
 
 # What the trainer passes beside the fields of a configuration.
-CONTEXT = {"model": ("n_in", "n_out", "rngs"), "neuron": ("size", "rngs"), "schedule": ("learning_rate", "steps")}
+CONTEXT = {
+    "model": ("n_in", "n_out", "rngs"),
+    "neuron": ("size", "rngs"),
+    "schedule": ("learning_rate", "steps"),
+    "optimizer": ("decayed",),
+}
 
 
 @dataclass(frozen=True)
@@ -35,14 +40,17 @@ class Entry:
 
     def load(self) -> Callable[..., Any]:
         """Return what to call."""
-        if not isinstance(self.target, str):
-            return self.target
-        module, _, attribute = self.target.partition(":")
-        return getattr(importlib.import_module(module), attribute)
+        return load(self.target) if isinstance(self.target, str) else self.target
 
     def defaults(self) -> dict[str, Any]:
         """Return every field at its default, as plain data."""
         return {f.name: default_of(f) for f in dataclasses.fields(self.schema)}
+
+
+def load(target: str) -> Callable[..., Any]:
+    """Return what `module:attribute` names, a name of our own and never one from a configuration."""
+    module, _, attribute = target.partition(":")
+    return getattr(importlib.import_module(module), attribute)
 
 
 _ENTRIES: dict[str, dict[str, Entry]] = {
@@ -102,8 +110,14 @@ _ENTRIES: dict[str, dict[str, Entry]] = {
     "schedule": {
         "constant": Entry(schema.ConstantSchedule, "spiketrain.training.optimizers:constant_schedule"),
         "cosine": Entry(schema.CosineSchedule, "spiketrain.training.optimizers:cosine_schedule"),
+        "one_cycle": Entry(schema.OneCycleSchedule, "spiketrain.training.optimizers:one_cycle_schedule"),
     },
     "loss": {"cross_entropy": Entry(schema.CrossEntropy, "spiketrain.losses:CrossEntropy")},
+    "callback": {
+        "firing_rates": Entry(schema.FiringRates, "spiketrain.training.health:FiringRates"),
+        "early_stopping": Entry(schema.EarlyStopping, "spiketrain.training.early_stopping:EarlyStopping"),
+        "plateau": Entry(schema.Plateau, "spiketrain.training.plateau:Plateau"),
+    },
 }
 
 
@@ -141,7 +155,8 @@ def register(kind: str, name: str, *, schema: type | None = None) -> Callable[[A
 
     A model is called as `f(n_in, n_out, rngs=..., **fields)`, a data set as `f(**fields)` and returns a
     `spiketrain.Dataset`. An optimizer is called with a schedule as its `learning_rate`, a schedule as
-    `f(learning_rate, steps, **fields)`, a neuron as `f(size, rngs=..., **fields)`, the others as `f(**fields)`.
+    `f(learning_rate, steps, **fields)`, a neuron as `f(size, rngs=..., **fields)`, the others as `f(**fields)`. Groups
+    and constraints of an optimizer are ours; one with an argument `decayed` gets None where its decay acts on all.
 
     In a package `mine` that is installed or in the current folder:
 
@@ -154,7 +169,7 @@ def register(kind: str, name: str, *, schema: type | None = None) -> Callable[[A
         spiketrain-train plugins=[mine] model=two_layers model.width=32
 
     Args:
-        kind: one of `model`, `neuron`, `surrogate`, `reset`, `data`, `encoder`, `optimizer`, `schedule`, `loss`.
+        kind: one of `model`, `neuron`, `surrogate`, `reset`, `data`, `encoder`, `optimizer`, `schedule`, `loss`, `callback`.
         name: the name in the configuration; a taken one is refused.
         schema: a dataclass of its fields; read from the keyword arguments, their annotations and defaults unless it
             is given. They may be numbers, words, true or false, None, and lists of these.
@@ -172,6 +187,7 @@ def register(kind: str, name: str, *, schema: type | None = None) -> Callable[[A
         fields = schema or _schema_of(target, kind, name)
         if kind == "optimizer" and "learning_rate" not in {f.name for f in dataclasses.fields(fields)}:
             raise ConfigError(f"register('optimizer', {name!r}) needs an argument `learning_rate: float = ...`.")
+        fields = _with_groups(fields, name) if kind == "optimizer" else fields
         _ENTRIES[kind][name] = Entry(fields, target)
         return target
 
@@ -186,6 +202,18 @@ def parameters_of(target: Any) -> Any:
 
 def _origin(target: Any) -> Any:
     return getattr(target, "__module__", None), getattr(target, "__qualname__", target)
+
+
+def _with_groups(fields: Any, name: str) -> type:
+    """Return the schema of an optimizer with what every optimizer may be told."""
+    if issubclass(fields, schema.Optimizer):
+        return fields
+    taken = {f.name for f in dataclasses.fields(fields)} & {f.name for f in dataclasses.fields(schema.Optimizer)}
+    if taken:
+        raise ConfigError(
+            f"register('optimizer', {name!r}) may have no argument `{min(taken)}`: every optimizer takes it from us."
+        )
+    return dataclasses.make_dataclass(fields.__name__, [], bases=(fields, schema.Optimizer))
 
 
 def _schema_of(target: Any, kind: str, name: str) -> type:

@@ -2,13 +2,15 @@
 
 A field whose name ends in a unit (`tau_ms`) is the constructor argument without the suffix, times that unit.
 `physical()` fields take a number or `{low: ..., high: ...}`, drawn uniformly per neuron. `choice(kind)` fields take
-`{name: ..., ...}`, resolved by the registry. A test holds every schema equal to its constructor's signature.
+`{name: ..., ...}`, resolved by the registry, and `choices(kind)` fields a mapping from names to fields. A test holds
+every schema equal to its constructor's signature.
 """
 
 from dataclasses import dataclass, field
 from typing import Any
 
 UNITS = ("ms", "mV", "Mohm", "nS", "nA")
+CONSTRAINTS = ("non_negative", "non_positive", "keep_sign", "dale", "keep_zeros")
 READOUTS = ("mean_over_time", "sum_of_softmax", "last_step", "max_over_time")
 
 
@@ -22,6 +24,11 @@ def choice(kind: str, name: str) -> Any:
     return field(default_factory=lambda: {"name": name}, metadata={"choice": kind})
 
 
+def choices(kind: str, *names: str) -> Any:
+    """Declare a mapping from names of one `kind` to their fields, these `names` by default."""
+    return field(default_factory=lambda: {name: {} for name in names}, metadata={"choices": kind})
+
+
 def trainable() -> Any:
     """Declare the list of physical arguments that are trained, none by default."""
     return field(default_factory=list, metadata={"trainable": True})
@@ -30,6 +37,11 @@ def trainable() -> Any:
 def one_of(*words: str) -> Any:
     """Declare a word that must be one of `words`, the first by default."""
     return field(default=words[0], metadata={"one_of": words})
+
+
+def by_pattern(what: str) -> Any:
+    """Declare a mapping from patterns of parameter paths, such as `*/tau*`, to a `group` or to `constraint`s."""
+    return field(default_factory=dict, metadata={"by_pattern": what})
 
 
 @dataclass
@@ -331,8 +343,20 @@ class StepForward:
 
 
 @dataclass
-class AdamW:
-    """AdamW. Weight decay acts on matrices only: not on biases, not on time constants."""
+class Optimizer:
+    """What every optimizer may be told.
+
+    `groups` gives the parameters that a pattern matches settings of their own, or freezes them; `constraints` keeps
+    weights within some of `CONSTRAINTS`. Of several patterns the first that matches counts.
+    """
+
+    groups: dict[str, Any] = by_pattern("group")
+    constraints: dict[str, Any] = by_pattern("constraint")
+
+
+@dataclass
+class AdamW(Optimizer):
+    """AdamW. Weight decay acts on matrices only: not on biases, not on time constants; that of a group on all of it."""
 
     learning_rate: float = 1e-3
     weight_decay: float = 0.0
@@ -343,7 +367,7 @@ class AdamW:
 
 
 @dataclass
-class SGD:
+class SGD(Optimizer):
     """Stochastic gradient descent with momentum."""
 
     learning_rate: float = 1e-2
@@ -368,6 +392,15 @@ class CosineSchedule:
 
 
 @dataclass
+class OneCycleSchedule:
+    """A half cosine from `start` times the learning rate up to it, and one down to `final` times it."""
+
+    warmup: float = 0.3
+    start: float = 0.04
+    final: float = 4e-6
+
+
+@dataclass
 class CrossEntropy:
     """See `spiketrain.losses.CrossEntropy`."""
 
@@ -376,6 +409,36 @@ class CrossEntropy:
     rate_weight: float = 0.0
     rate_lower_hz: float = 0.0
     rate_upper_hz: float = 1000.0
+
+
+@dataclass
+class FiringRates:
+    """See `spiketrain.training.health.FiringRates`."""
+
+    steps: int = 100
+    saturated: float = 0.5
+
+
+@dataclass
+class EarlyStopping:
+    """See `spiketrain.training.early_stopping.EarlyStopping`."""
+
+    monitor: str = "validation/loss"
+    patience: int = 10
+    min_delta: float = 0.0
+    mode: str | None = None
+
+
+@dataclass
+class Plateau:
+    """See `spiketrain.training.plateau.Plateau`."""
+
+    monitor: str = "validation/loss"
+    patience: int = 10
+    factor: float = 0.5
+    least: float = 0.01
+    min_delta: float = 0.0
+    mode: str | None = None
 
 
 @dataclass
@@ -389,9 +452,14 @@ class TrainerSettings:
     validation_seed: int = 0
     evaluate_every: int = 1
     save_every: int = 10
+    save_every_steps: int | None = None
     keep_best: int = 1
+    monitor: str = one_of("validation/accuracy", "validation/loss")
     final: str = one_of("last", "best")
     log_every_steps: int = 10
+    accumulate: int = 1
+    ema_decay: float | None = None
+    non_finite: str = one_of("raise", "skip", "roll_back")
     devices: int | None = None
     length_buckets: int | None = None
     piece_steps: int | None = None
@@ -399,6 +467,7 @@ class TrainerSettings:
     truncate: bool = False
     residuals: str = one_of("float32", "bfloat16")
     overfit_batch: bool = False
+    debug_nans: bool = False
     profile: list[int] | None = None
 
 
@@ -427,4 +496,7 @@ class Config:
     loss: Any = choice("loss", "cross_entropy")
     trainer: TrainerSettings = field(default_factory=TrainerSettings)
     logger: LoggerSettings = field(default_factory=LoggerSettings)
+    callbacks: Any = choices("callback", "firing_rates")
+    init_from: str | None = None
+    distributed: bool = False
     plugins: list[str] = field(default_factory=list)

@@ -1,106 +1,160 @@
-"""Checkpoints: the whole training state, the configuration and what produced them, in one folder per step.
+"""Checkpoints: the steps of one run that are kept, one folder each.
 
-A step's folder holds `state` (arrays, by name), `meta` (JSON) and a manifest with a checksum of every file, and is
-enough to evaluate or to resume. It is written beside its place and renamed into it, so a kill at any moment leaves the
-steps before it whole. What is damaged all the same is recognised before a number of it is used.
+A step is written beside its place and renamed into it, and renamed before it is removed, so a kill at any moment
+leaves steps that are whole. They are ordered by step, never by clock.
 """
 
-import json
 import logging
+import math
+import re
 import shutil
-import zlib
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import jax
 import numpy as np
-import orbax.checkpoint as ocp
-from orbax.checkpoint.checkpoint_managers import preservation_policy as policy
 
 from spiketrain.errors import CheckpointError
+from spiketrain.training import arrays, saved
+from spiketrain.training.recorded import lower_is_better
+from spiketrain.training.saved import MANIFEST, META, DamagedCheckpointError, read_meta, restore, verify
 from spiketrain.training.state import Layout
 
-FORMAT = 1
-MANIFEST = "manifest.json"
 log = logging.getLogger("spiketrain")
 
 
-class DamagedCheckpointError(CheckpointError):
-    """A checkpoint cannot be read."""
-
-
 class Checkpoints:
-    """The checkpoints of one run: the last and the best few are kept.
+    """The checkpoints of one run, written in the background: the last and the best few are kept.
+
+    A disk that is full does not end training: the failure is a warning, what was there is kept, and the next save
+    tries again. Of several processes the first one writes; all of them call `save`.
 
     Args:
-        folder: where they live; made absolute and created.
+        folder: where they live; made absolute and created. What a killed process left half-done in it is removed.
         keep_best: how many of the best to keep besides the last.
-        monitor: the metric that says which is best, the higher the better.
+        monitor: the metric that says which is best: the lowest loss, the highest of anything else.
     """
 
     def __init__(self, folder: Path, *, keep_best: int = 1, monitor: str = "validation/accuracy"):
-        for name in ("absl", "orbax", "jax"):
-            logging.getLogger(name).setLevel(logging.WARNING)
         self.folder = folder.absolute()
-        self.monitor = monitor
-        self.folder.mkdir(parents=True, exist_ok=True)
-        keep = policy.AnyPreservationPolicy(
-            [
-                policy.LatestN(1),
-                policy.BestN(get_metric_fn=self._metric, n=keep_best, keep_checkpoints_without_metrics=False),
-            ]
-            if keep_best
-            else [policy.LatestN(1)]
-        )
-        options = ocp.CheckpointManagerOptions(
-            preservation_policy=keep,
-            best_fn=self._metric,
-            best_mode="max",
-            async_options=ocp.AsyncOptions(post_finalization_callback=self._seal),
-        )
-        self._manager = ocp.CheckpointManager(self.folder, options=options)
+        self.monitor, self._keep_best = monitor, keep_best
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="checkpoint")
+        self._writing: tuple[int, Future[None]] | None = None
+        self._failed: tuple[int, OSError] | None = None
+        self._scores: dict[int, float] = {}
+        if jax.process_index() == 0:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            remove_left_overs(self.folder)
+            for step in steps_in(self.folder):
+                self._scores[step] = score_of(read_meta(self.folder / str(step))["metrics"], monitor)
 
     def save(self, step: int, leaves: list[jax.Array], layout: Layout, meta: dict[str, Any]) -> None:
-        """Write a step in the background, after the one before; errors of that one surface here."""
+        """Copy a step to the host and write it in the background, after the one before.
+
+        Raises:
+            CheckpointError: `meta` is larger than a checkpoint may be.
+        """
         self.wait()
-        if step in self._manager.all_steps():
-            return
-        state = dict(zip(layout.names, leaves, strict=True))
-        described = {"format": FORMAT, "step": step, "leaves": _describe(state), **meta}
-        self._saving = step
-        self._manager.save(
-            step,
-            args=ocp.args.Composite(state=ocp.args.StandardSave(state), meta=ocp.args.JsonSave(described)),
-            metrics=meta["metrics"],
-        )
+        text = saved.describe(step, leaves, layout, meta)
+        state = dict(zip(layout.names, arrays.to_host(leaves), strict=True))
+        if jax.process_index() == 0 and step not in steps_in(self.folder):
+            score = score_of(meta["metrics"], self.monitor)
+            self._writing = step, self._thread.submit(self._write, step, state, text, score)
+
+    def poll(self) -> None:
+        """Report a background save that is over: warn if the disk did not take it, raise what else went wrong."""
+        if self._writing is not None and self._writing[1].done():
+            self.wait()
 
     def wait(self) -> None:
-        """Return when every step is on disk; raise what went wrong on the way."""
-        self._manager.wait_until_finished()
-        self._manager.check_for_errors()
+        """Return when nothing is being written any more, and report as `poll` does."""
+        if self._writing is None:
+            return
+        (step, future), self._writing, self._failed = self._writing, None, None
+        try:
+            future.result()
+        except OSError as error:
+            self._failed = step, error
+            log.warning(
+                "The checkpoint of step %d could not be written: %s. Training goes on, %s, and the next save tries again.",
+                step,
+                error,
+                self._kept(),
+            )
+
+    def finish(self) -> None:
+        """Wait for the last step of a run.
+
+        Raises:
+            CheckpointError: it could not be written.
+        """
+        self.wait()
+        if self._failed is not None:
+            step, error = self._failed
+            raise CheckpointError(
+                f"The last checkpoint, of step {step}, could not be written: {error}; {self._kept()}. Mend it and write "
+                f"`resume={self.folder.parent}` to repeat what came after."
+            ) from error
 
     def close(self) -> None:
-        """Finish writing and stop the background threads."""
-        self.wait()
-        self._manager.close()
+        """Finish writing and stop the background thread."""
+        try:
+            self.wait()
+        finally:
+            self._thread.shutdown()
 
-    def _seal(self) -> None:
-        """Write the manifest: all files are there, the renaming is to come."""
-        unfinished = list(self.folder.glob(f"{self._saving}.orbax-checkpoint-tmp*"))
-        assert unfinished, f"orbax writes step {self._saving} somewhere else"
-        for folder in unfinished:
-            manifest = {str(path.relative_to(folder)): _size_and_checksum(path) for path in _files(folder)}
-            (folder / MANIFEST).write_text(json.dumps(manifest, indent=1) + "\n", encoding="utf-8")
+    def _kept(self) -> str:
+        steps = steps_in(self.folder)
+        return f"step {steps[-1]} is kept" if steps else "there is no checkpoint so far"
 
-    def _metric(self, metrics: Any) -> float:
-        return float(metrics.get(self.monitor, -np.inf))
+    def _write(self, step: int, state: dict[str, np.ndarray], meta: bytes, score: float) -> None:
+        unfinished = self.folder / f"{step}.tmp"
+        try:
+            remove_left_overs(self.folder)  # of a failed save: files may still have appeared after their removal
+            saved.write(unfinished, state, meta)
+            unfinished.rename(self.folder / str(step))
+            saved.sync(self.folder)
+        except BaseException:
+            shutil.rmtree(unfinished, ignore_errors=True)
+            raise
+        self._scores[step] = score
+        self._remove_old()
+
+    def _remove_old(self) -> None:
+        """Remove all but the last and the best, each under another name: a kill leaves no step without its files."""
+        scores = {step: self._scores[step] for step in steps_in(self.folder) if step in self._scores}
+        measured = [step for step, score in scores.items() if score > -math.inf]
+        best = sorted(measured, key=lambda step: (scores[step], step), reverse=True)[: self._keep_best]
+        for step in sorted(scores.keys() - {max(scores), *best}):
+            old = self.folder / f"{step}.old.tmp"
+            try:
+                (self.folder / str(step)).rename(old)
+                shutil.rmtree(old)
+            except OSError as error:
+                log.warning("The old checkpoint of step %d could not be removed: %s.", step, error)
+
+
+def score_of(metrics: dict[str, float], monitor: str) -> float:
+    """Return how good a step is, the higher the better; minus infinity if the metric was not measured."""
+    if monitor not in metrics:
+        return -math.inf
+    return -float(metrics[monitor]) if lower_is_better(monitor) else float(metrics[monitor])
 
 
 def steps_in(folder: Path) -> list[int]:
     """Return the steps of a checkpoint folder, ascending, by number and never by clock; some may be damaged."""
     if not folder.is_dir():
         return []
-    return sorted(int(path.name) for path in folder.iterdir() if path.name.isdecimal() and path.is_dir())
+    folders = (path for path in folder.iterdir() if re.fullmatch("0|[1-9][0-9]{0,17}", path.name))
+    return sorted(int(path.name) for path in folders if path.is_dir() and not path.is_symlink())
+
+
+def remove_left_overs(folder: Path) -> None:
+    """Remove the steps that a killed process was about to write or to remove."""
+    for path in folder.iterdir():
+        if re.fullmatch(r"[0-9]+(\.old)?\.tmp", path.name):
+            shutil.rmtree(path)
 
 
 def find(path: Path, which: str = "last", monitor: str = "validation/accuracy") -> Path:
@@ -114,7 +168,7 @@ def find(path: Path, which: str = "last", monitor: str = "validation/accuracy") 
     Raises:
         CheckpointError: there is nothing to be found.
     """
-    if (path / "meta").is_dir():
+    if (path / META).is_file() or (path / MANIFEST).is_file():
         if which != "last":
             raise CheckpointError(f"{path} is one checkpoint already. Name the run folder to choose {which!r} in it.")
         return path
@@ -125,11 +179,11 @@ def find(path: Path, which: str = "last", monitor: str = "validation/accuracy") 
     if which == "last":
         return folder / str(steps[-1])
     if which == "best":
-        metrics = {step: read_meta(folder / str(step))["metrics"] for step in steps}
-        scores = [(of_step[monitor], step) for step, of_step in metrics.items() if monitor in of_step]
-        if not scores:
+        scores = {step: score_of(read_meta(folder / str(step))["metrics"], monitor) for step in steps}
+        best = max(steps, key=lambda step: (scores[step], step))
+        if scores[best] == -math.inf:
             raise CheckpointError(f"{folder} has no best step: {monitor} was not measured. Write `last` or a step.")
-        return folder / str(max(scores)[1])
+        return folder / str(best)
     if which.isdecimal() and int(which) in steps:
         return folder / str(int(which))
     raise CheckpointError(
@@ -137,74 +191,29 @@ def find(path: Path, which: str = "last", monitor: str = "validation/accuracy") 
     )
 
 
-def read_meta(step_folder: Path) -> dict[str, Any]:
-    """Return the JSON beside the arrays of a step."""
-    try:
-        meta = json.loads((step_folder / "meta" / "metadata").read_text(encoding="utf-8"))
-        if not isinstance(meta, dict) or "format" not in meta:
-            raise ValueError("it is no meta data of a checkpoint")
-    except (OSError, ValueError, RecursionError) as error:
-        raise DamagedCheckpointError(f"{step_folder} cannot be read: its meta data is damaged ({error}).") from error
-    if meta["format"] != FORMAT:
-        raise CheckpointError(f"{step_folder} has checkpoint format {meta['format']!r}; this version reads {FORMAT}.")
-    for key, kind in (("step", int), ("leaves", dict), ("config", dict), ("metrics", dict)):
-        if not isinstance(meta.get(key), kind):
-            raise DamagedCheckpointError(
-                f"{step_folder} cannot be read: its meta data is damaged ({key!r} is missing)."
-            )
-    return meta
-
-
-def restore(step_folder: Path, leaves: list[jax.Array], layout: Layout) -> list[jax.Array]:
-    """Return the saved leaves in the order of `layout`.
-
-    Raises:
-        CheckpointError: the step belongs to another model or is damaged.
-    """
-    verify(step_folder)
-    wanted = dict(zip(layout.names, leaves, strict=True))
-    saved, own = read_meta(step_folder)["leaves"], _describe(wanted)
-    different = [name for name in sorted(saved.keys() | own.keys()) if saved.get(name) != own.get(name)]
-    if different:
-        name = different[0]
-        raise CheckpointError(
-            f"{step_folder} belongs to another model: {len(different)} of {len(own)} arrays differ, first "
-            f"`{name}`: saved {saved.get(name)}, needed {own.get(name)}."
-        )
-    target = {name: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=x.sharding) for name, x in wanted.items()}
-    with ocp.StandardCheckpointer() as checkpointer:
-        state = checkpointer.restore((step_folder / "state").absolute(), target)
-    return [state[name] for name in layout.names]
-
-
-def verify(step_folder: Path) -> None:
-    """Compare every file of a step with its manifest.
-
-    Raises:
-        DamagedCheckpointError: naming the file that is missing or differs.
-    """
-    try:
-        manifest = json.loads((step_folder / MANIFEST).read_text(encoding="utf-8"))
-        for name, wanted in manifest.items():
-            if _size_and_checksum(step_folder / name) != wanted:
-                raise ValueError(f"{name} is not what was written")
-    except (OSError, ValueError, AttributeError) as error:
-        raise DamagedCheckpointError(f"{step_folder} cannot be read: it is damaged ({error}).") from error
-
-
 def restore_newest(folder: Path, leaves: list[jax.Array], layout: Layout) -> tuple[list[jax.Array], Path]:
-    """Restore the newest step that can be read; each that cannot is named in a warning and set aside."""
-    steps = steps_in(folder)
-    restored = None
-    for step_folder in [folder / str(step) for step in reversed(steps)]:
-        try:
-            verify(step_folder)  # orbax reads the small files of every step, and fails on the first damaged
-            restored = restored or (restore(step_folder, leaves, layout), step_folder)
-        except DamagedCheckpointError as error:
-            _set_aside(step_folder, error)
-    if restored is None:
+    """Restore the newest step that can be read; each that cannot is named in a warning and set aside.
+
+    Of several processes the first one judges, and all take the step that it finds.
+
+    Raises:
+        CheckpointError: there is none, or it belongs to another model.
+    """
+    steps, newest = steps_in(folder), -1
+    if jax.process_index() == 0:
+        for step_folder in [folder / str(step) for step in steps]:
+            try:
+                verify(step_folder)  # older ones too: one of them may be the best, and is needed in the end
+                newest = int(step_folder.name)
+            except DamagedCheckpointError as error:
+                _set_aside(step_folder, error)
+    if jax.process_count() > 1:
+        from jax.experimental import multihost_utils
+
+        newest = int(multihost_utils.broadcast_one_to_all(np.int32(newest)))
+    if newest < 0:
         raise CheckpointError(f"{folder} holds no checkpoint that can be read; it had {', '.join(map(str, steps))}.")
-    return restored
+    return restore(folder / str(newest), leaves, layout), folder / str(newest)
 
 
 def _set_aside(step_folder: Path, error: Exception) -> None:
@@ -213,20 +222,3 @@ def _set_aside(step_folder: Path, error: Exception) -> None:
         shutil.rmtree(aside)
     step_folder.rename(aside)
     log.warning("%s. It is set aside as %s.", str(error).rstrip("."), aside.name)
-
-
-def _files(step_folder: Path) -> list[Path]:
-    folders = (step_folder / name for name in ("state", "meta", "metrics"))
-    return sorted(path for folder in folders for path in folder.rglob("*") if path.is_file())
-
-
-def _size_and_checksum(path: Path) -> list[int]:
-    checksum, size = 0, 0
-    with path.open("rb") as file:
-        while block := file.read(1 << 24):
-            checksum, size = zlib.crc32(block, checksum), size + len(block)
-    return [size, checksum]
-
-
-def _describe(state: dict[str, Any]) -> dict[str, Any]:
-    return {name: [list(x.shape), str(x.dtype)] for name, x in state.items()}

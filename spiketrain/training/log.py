@@ -11,6 +11,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Column
 
 from spiketrain.training.compilation import Compilations
+from spiketrain.training.recorded import flat
 
 log = logging.getLogger("spiketrain")
 
@@ -33,16 +34,12 @@ class RunLog:
         self._start = self._last_line = time.monotonic()
         self.seconds = 0.0
         self._progress = progress
-        self._file = self._board = self._bar = None
-        if folder is not None:
-            path, new = folder / "metrics.jsonl", folder / "metrics.jsonl.new"
-            new.write_text("".join(_until(path, first_step)), encoding="utf-8")
-            new.replace(path)  # as a whole: a kill leaves the old record or the new one
-            self._file = path.open("a", buffering=1, encoding="utf-8")
-            if tensorboard:
-                from tensorboardX import SummaryWriter
-
-                self._board = SummaryWriter(str(folder / "tensorboard"), purge_step=first_step + 1)
+        self._folder, self._tensorboard = folder, tensorboard
+        self._file: Any = None
+        self._pending, self._warned = b"", False
+        self._board: Any = None
+        self._bar: Any = None
+        self._open(first_step)
         if progress and self.console.is_terminal:
             fixed, flexible = Column(no_wrap=True), Column(no_wrap=True, overflow="ellipsis", ratio=1)
             columns = (
@@ -56,6 +53,25 @@ class RunLog:
             self._task = self._bar.add_task("training", total=total_steps, completed=first_step, speed="", metrics="")
             self._bar.start()
         self.compiled = Compilations()
+
+    def _open(self, step: int) -> None:
+        """Open the record after `step`; what was recorded later is dropped."""
+        if self._folder is None:
+            return
+        path, new = self._folder / "metrics.jsonl", self._folder / "metrics.jsonl.new"
+        new.write_text("".join(_until(path, step)), encoding="utf-8")
+        new.replace(path)  # as a whole: a kill leaves the old record or the new one
+        self._file = path.open("ab", buffering=0)
+        if self._tensorboard:
+            from tensorboardX import SummaryWriter
+
+            self._board = SummaryWriter(str(self._folder / "tensorboard"), purge_step=step + 1)
+
+    def back_to(self, step: int) -> None:
+        """Drop what was recorded after `step`, and go on from there."""
+        self._close_files()
+        self._open(step)
+        self._step = step
 
     def started(self) -> None:
         """Start the clock: the first optimizer step is done, and with it most of compilation."""
@@ -76,28 +92,46 @@ class RunLog:
         """Record the metrics of a split at a step."""
         self._step = step
         if self._file is not None:
-            self._file.write(json.dumps({"step": step, "split": split, **extra, **values}) + "\n")
-        if self._board is not None:
-            for name, value in (values | extra).items():
-                self._board.add_scalar(f"{split}/{name}", value, step)
+            self._pending += (json.dumps({"step": step, "split": split, **extra, **values}) + "\n").encode()
+            self._write()
+        for name, value in (values | extra).items():
+            self._show_on_board("add_scalar", f"{split}/{name}", value, step)
         self._shown |= {f"{split} {name}": values[name] for name in ("loss", "accuracy") if name in values}
         self._show()
 
     def histograms(self, step: int, arrays: dict[str, Any]) -> None:
         """Record the distribution of each parameter."""
-        if self._board is not None:
-            for name, array in arrays.items():
-                self._board.add_histogram(name, array, step)
+        for name, array in arrays.items():
+            self._show_on_board("add_histogram", name, array, step)
 
     def picture(self, step: int, name: str, rgb: Any) -> None:
         """Record a picture `(height, width, 3)`."""
-        if self._board is not None:
-            self._board.add_image(name, rgb, step, dataformats="HWC")
+        self._show_on_board("add_image", name, rgb, step, dataformats="HWC")
 
     def hyperparameters(self, values: dict[str, Any], results: dict[str, float]) -> None:
         """Record what was set, by groups, and what came out."""
+        self._show_on_board("add_hparams", _plain(values), results, name="hparams")
+
+    def _write(self) -> None:
+        """Write what is pending; a disk that is full ends no run, and gets it the next time."""
+        try:
+            while self._pending:
+                self._pending = self._pending[self._file.write(self._pending) :]
+            self._warned = False
+        except OSError as error:
+            self._warn(error)
+
+    def _show_on_board(self, method: str, *what: Any, **how: Any) -> None:
         if self._board is not None:
-            self._board.add_hparams(_flat(values), results, name="hparams")
+            try:
+                getattr(self._board, method)(*what, **how)
+            except OSError as error:
+                self._warn(error)
+
+    def _warn(self, error: OSError) -> None:
+        if not self._warned:
+            log.warning("What training shows could not be written: %s. It goes on, and tries again.", error)
+        self._warned = True
 
     def say(self, message: str) -> None:
         """Print a line."""
@@ -108,10 +142,19 @@ class RunLog:
         self.compiled.close()
         if self._bar is not None:
             self._bar.stop()
+        self._bar = None
+        self._close_files()
+
+    def _close_files(self) -> None:
+        if self._file is not None:
+            self._write()
         for writer in (self._file, self._board):
             if writer is not None:
-                writer.close()
-        self._file = self._board = self._bar = None
+                try:
+                    writer.close()
+                except OSError as error:
+                    self._warn(error)
+        self._file = self._board = None
 
     def _show(self, *, now: bool = False) -> None:
         time_now = time.monotonic()
@@ -127,15 +170,9 @@ class RunLog:
             self.say(f"step {self._step}/{self._total}  {speed:.0f} steps/s  ETA {left:.0f} s  {text}")
 
 
-def _flat(config: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Return nested settings as one level of `a.b.c` keys."""
-    flat: dict[str, Any] = {}
-    for key, value in config.items():
-        if isinstance(value, dict):
-            flat |= _flat(value, f"{prefix}{key}.")
-        else:
-            flat[f"{prefix}{key}"] = value if isinstance(value, int | float | str | bool) else str(value)
-    return flat
+def _plain(config: dict[str, Any]) -> dict[str, Any]:
+    """Return settings as TensorBoard takes them: one level, numbers and words."""
+    return {k: v if isinstance(v, int | float | str | bool) else str(v) for k, v in flat(config).items()}
 
 
 def _until(path: Path, step: int) -> list[str]:

@@ -1,8 +1,11 @@
 """Optimizers and schedules from optax, as a configuration names them."""
 
 import math
+from collections.abc import Callable
+from typing import Any
 
 import jax
+import jax.numpy as jnp
 import optax
 
 from spiketrain.errors import DomainError
@@ -27,6 +30,32 @@ def constant_schedule(learning_rate: float, steps: int, *, warmup: float = 0.0) 
     return optax.linear_schedule(0.0, learning_rate, rising) if rising else optax.constant_schedule(learning_rate)
 
 
+def one_cycle_schedule(
+    learning_rate: float, steps: int, *, warmup: float = 0.3, start: float = 0.04, final: float = 4e-6
+) -> optax.Schedule:
+    r"""Rise as a half cosine from `start` times the peak, then fall as a half cosine to `final` times the peak.
+
+    With $c(x) = (1 - \cos \pi x) / 2$, n the step, N all steps and m = `warmup` N: the learning rate is
+    $\eta (start + (1 - start) \, c(n / m))$ up to m, and $\eta (1 + (final - 1) \, c((n - m) / (N - m)))$ after it.
+    Momentum stays as it is.
+
+    Reference: Smith and Topin (2017), https://arxiv.org/abs/1708.07120.
+    """
+    _check_between("one_cycle", 0, 1, warmup=warmup, start=start, final=final)
+    rising = round(warmup * steps)
+    falling = optax.cosine_decay_schedule(learning_rate, max(steps - rising, 1), alpha=final)
+
+    def rise(step: Any) -> Any:
+        return learning_rate * (start + (1 - start) * (1 - jnp.cos(jnp.pi * step / rising)) / 2)
+
+    return optax.join_schedules([rise, falling], [rising]) if rising else falling
+
+
+def matrices(params: Any) -> Any:
+    """Return which parameters are matrices: not biases, not time constants."""
+    return jax.tree.map(lambda p: p.ndim >= 2, params)
+
+
 def adamw(
     learning_rate: optax.Schedule,
     *,
@@ -35,12 +64,13 @@ def adamw(
     b2: float = 0.999,
     eps: float = 1e-8,
     clip_norm: float | None = 1.0,
+    decayed: Callable[[Any], Any] | None = matrices,
 ) -> optax.GradientTransformation:
-    """AdamW after clipping by the global norm; weight decay acts on matrices only."""
+    """AdamW after clipping by the global norm; weight decay acts on what is `decayed`: on matrices, None is on all."""
     _check_between("adamw", 0, 1, b1=b1, b2=b2)
     _check_between("adamw", 0, math.inf, weight_decay=weight_decay, eps=eps)
-    tx = optax.adamw(learning_rate, b1=b1, b2=b2, eps=eps, weight_decay=weight_decay, mask=_matrices)
-    return _clipped(tx, clip_norm)
+    tx = optax.adamw(learning_rate, b1=b1, b2=b2, eps=eps, weight_decay=weight_decay, mask=decayed)
+    return clipped(tx, clip_norm)
 
 
 def sgd(
@@ -48,14 +78,11 @@ def sgd(
 ) -> optax.GradientTransformation:
     """Stochastic gradient descent with momentum after clipping by the global norm."""
     _check_between("sgd", 0, 1, momentum=momentum)
-    return _clipped(optax.sgd(learning_rate, momentum=momentum, nesterov=nesterov), clip_norm)
+    return clipped(optax.sgd(learning_rate, momentum=momentum, nesterov=nesterov), clip_norm)
 
 
-def _matrices(params):
-    return jax.tree.map(lambda p: p.ndim >= 2, params)
-
-
-def _clipped(tx: optax.GradientTransformation, clip_norm: float | None) -> optax.GradientTransformation:
+def clipped(tx: optax.GradientTransformation, clip_norm: float | None) -> optax.GradientTransformation:
+    """Return `tx` after clipping by the global norm, or as it is."""
     if clip_norm is None:
         return tx
     if not clip_norm > 0:

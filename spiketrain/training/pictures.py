@@ -1,13 +1,55 @@
 """A raster of every spiking layer and the membrane traces behind it, for one fixed trial."""
 
+import logging
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from flax import nnx
 
+from spiketrain.config.schema import LoggerSettings
 from spiketrain.plots import new_figure
 from spiketrain.state import SpikeTrain, StateTrain
+from spiketrain.training.callbacks import Callback
+from spiketrain.training.processes import is_first
+
+log = logging.getLogger("spiketrain")
+
+
+class Pictures(Callback):
+    """Draws one held-out trial, and records the distribution of every parameter.
+
+    Args:
+        settings: how often, and whether to draw.
+    """
+
+    def __init__(self, settings: LoggerSettings):
+        self._settings, self._warned = settings, False
+
+    def on_epoch_end(self, trainer: Any, epoch: int) -> None:
+        """Draw where it is time."""
+        if (
+            trainer.folder is None
+            or not is_first()
+            or (epoch != trainer.settings.epochs and epoch % self._settings.pictures_every)
+        ):
+            return
+        names = [name for name in trainer.layout.names if name.startswith("params/")]
+        trainer.log.histograms(trainer.step, dict(zip(names, map(np.asarray, trainer.leaves), strict=False)))
+        if not self._settings.pictures:
+            return
+        try:
+            figure = trainer.picture()
+        except ImportError as error:
+            if not self._warned:
+                log.warning("%s Or switch them off with logger.pictures=false.", error)
+            self._warned = True
+            return
+        try:
+            save(figure, trainer.folder / "pictures" / f"step_{trainer.step:06d}.png")
+        except OSError as error:
+            log.warning("A picture could not be written: %s.", error)
+        trainer.log.picture(trainer.step, "raster_and_traces", pixels(figure))
 
 
 def record(model: Any, x: Any) -> tuple[np.ndarray, dict[str, np.ndarray], dict[str, np.ndarray]]:

@@ -1,12 +1,12 @@
 """From a checked configuration to a trained, evaluated run, and back from a checkpoint."""
 
 import contextlib
-import itertools
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import brainunit as u
+import jax
 import yaml
 from flax import nnx
 
@@ -14,8 +14,11 @@ from spiketrain import environ
 from spiketrain.config import build, schema
 from spiketrain.config.check import check, check_plugins
 from spiketrain.encoders.base import channels_of
-from spiketrain.errors import CheckpointError, ConfigError
+from spiketrain.errors import CheckpointError, ConfigError, TrainingError
 from spiketrain.training.checkpoint import find, read_meta
+from spiketrain.training.folder import held, settle
+from spiketrain.training.processes import agreed, is_first, join
+from spiketrain.training.saved import DamagedCheckpointError
 from spiketrain.training.trainer import Trainer
 
 
@@ -35,6 +38,7 @@ def make_trainer(config: dict[str, Any], folder: Path | None) -> Trainer:
         seed=config["seed"],
         settings=schema.TrainerSettings(**config["trainer"]),
         logger=schema.LoggerSettings(**config["logger"]),
+        callbacks=[build.build("callback", {"name": name, **c}) for name, c in config["callbacks"].items()],
         folder=folder,
         config=config,
     )
@@ -54,36 +58,38 @@ def train(
     Returns:
         The run's folder and its result.
     """
-    with environ.context(dt=config["dt_ms"] * u.ms):
-        folder = folder.absolute()
+    folder = settle(folder, named=named, resume=resume)
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(environ.context(dt=config["dt_ms"] * u.ms))
+        if config["distributed"]:
+            join()
         trainer = make_trainer(config, folder)
+        own = stack.enter_context(held(folder, named=named, resume=resume)) if is_first() else None
+        trainer.folder = folder = agreed(own)
         if resume:
             trainer.resume()
-        else:
-            trainer.folder = folder = _claim(folder, named=named)
-        print(f"run folder: {folder}" + (f", after step {trainer.step}" if trainer.step else ""), flush=True)
-        _write(folder / "config.yaml", yaml.safe_dump(config, sort_keys=False, allow_unicode=True))
+        if config["init_from"] and not trainer.step:
+            say(trainer.start_from(Path(config["init_from"])))
+        say(f"run folder: {folder}" + (f", after step {trainer.step}" if trainer.step else ""))
+        if is_first():
+            if trainer.step < trainer.total_steps:
+                (folder / "result.json").unlink(missing_ok=True)  # that of a run that was shorter
+            _write(folder / "config.yaml", yaml.safe_dump(config, sort_keys=False, allow_unicode=True))
         try:
             return folder, trainer.fit()
-        except KeyboardInterrupt:
-            print(f"stopped after step {trainer.step}; write `resume={folder}` to continue", flush=True)
-            raise
+        except jax.errors.JaxRuntimeError as error:
+            if jax.process_count() == 1:
+                raise
+            raise TrainingError(
+                f"another process of the run has ended or cannot be reached ({str(error).splitlines()[0]}). Start all of "
+                f"them again with `resume={folder}`."
+            ) from error
 
 
-def _claim(folder: Path, *, named: bool) -> Path:
-    """Make a run's folder. Two runs that start in the same second want the same one."""
-    if not named:
-        for n in itertools.count(1):
-            candidate = folder if n == 1 else folder.with_name(f"{folder.name}_{n}")
-            with contextlib.suppress(FileExistsError):
-                candidate.mkdir(parents=True)
-                return candidate
-    if (folder / "config.yaml").exists() or (folder / "checkpoints").exists():
-        raise ConfigError(
-            f"{folder} already holds a run. Write `resume={folder}` to continue it, or choose another folder."
-        )
-    folder.mkdir(parents=True, exist_ok=True)
-    return folder
+def say(what: Any) -> None:
+    """Print a line, once for all processes."""
+    if is_first():
+        print(what, flush=True)
 
 
 def _write(path: Path, text: str) -> None:
@@ -94,31 +100,86 @@ def _write(path: Path, text: str) -> None:
 
 
 def evaluate(
-    path: Path, *, which: str = "last", split: str = "test", plugins: Sequence[str] = ()
+    path: Path,
+    *,
+    which: str = "last",
+    split: str = "test",
+    plugins: Sequence[str] = (),
+    data: dict[str, Any] | None = None,
 ) -> tuple[dict[str, Any], dict[str, float]]:
-    """Evaluate a checkpoint by itself.
+    """Evaluate a checkpoint by itself; arguments and errors are those of `restored`.
+
+    Returns:
+        The checkpoint's meta data and the metrics.
+    """
+    with restored(path, which=which, split=split, plugins=plugins, data=data) as (meta, trainer):
+        return meta, trainer.evaluate(split)
+
+
+@contextlib.contextmanager
+def restored(
+    path: Path,
+    *,
+    which: str = "last",
+    split: str = "test",
+    plugins: Sequence[str] = (),
+    data: dict[str, Any] | None = None,
+) -> Iterator[tuple[dict[str, Any], Trainer]]:
+    """Yield the meta data of a checkpoint and its trainer, as it was then, within its time step.
 
     Args:
         path: a run folder or the folder of one step.
         which: `last`, `best` or a step number, for a run folder.
-        split: `train`, `validation` or `test`.
+        split: `train`, `validation` or `test`, which the trainer must have.
         plugins: the packages that have been imported for it.
-
-    Returns:
-        The checkpoint's meta data and the metrics.
+        data: what to set in the `data` section of its configuration, all of it anew where `name` is set. Encoder,
+            loss and the part that is held out for validation stay those of the run.
 
     Raises:
         CheckpointError: there is no such checkpoint, or it is damaged.
-        ConfigError: its configuration does not pass the check, or names packages that are not in `plugins`.
+        ConfigError: its configuration does not pass the check, or names packages that are not in `plugins`; there is
+            no such split; or `data` has other channels or classes than the model.
     """
-    meta = read_meta(found := find(path, which))
-    if not meta["config"]:
-        raise CheckpointError(f"{found} was saved without a configuration, so what it was trained on is unknown.")
-    check_plugins(meta["config"], plugins, found, "--plugins {}")
-    config = check(meta["config"])
+    if which == "best":
+        found = find(path, which, _config_of(find(path), plugins)["trainer"]["monitor"])
+    else:
+        found = find(path, which)
+    meta, config = read_meta(found), _config_of(found, plugins)
+    if (config["trainer"]["devices"] or 1) > jax.device_count():
+        config["trainer"]["devices"] = None  # an evaluation may run on a smaller machine
+    if data:
+        config = _on_other_data(config, data, split)
     with environ.context(dt=config["dt_ms"] * u.ms):
         trainer = make_trainer(config, None)
         if split not in trainer.splits:
             raise ConfigError(f"--split {split!r} is no split of this run. Valid: {', '.join(trainer.splits)}.")
-        trainer.restore(found)
-        return meta, trainer.evaluate(split)
+        try:
+            trainer.restore(found)
+        except CheckpointError as error:
+            if not data or isinstance(error, DamagedCheckpointError):
+                raise
+            there = trainer.splits[split].x.shape[-1], len(trainer.classes)
+            raise ConfigError(
+                f"data.name={config['data']['name']} has {there[0]} channels and {there[1]} classes, and the model has "
+                f"others: {error}"
+            ) from error
+        yield meta, trainer
+
+
+def _config_of(step_folder: Path, plugins: Sequence[str]) -> dict[str, Any]:
+    """Return the configuration of a checkpoint, checked."""
+    config = read_meta(step_folder)["config"]
+    if not config:
+        raise CheckpointError(f"{step_folder} was saved without a configuration, so what it was trained on is unknown.")
+    check_plugins(config, plugins, step_folder, "--plugins {}")
+    return check(config)
+
+
+def _on_other_data(config: dict[str, Any], data: dict[str, Any], split: str) -> dict[str, Any]:
+    """Return a configuration to evaluate with; nothing in it asks the data for more trials than an evaluation does."""
+    config = check(config | {"data": data if "name" in data else config["data"] | data})
+    config["trainer"] |= {"batch_size": 1, "accumulate": 1, "length_buckets": None, "devices": None}
+    config["trainer"]["overfit_batch"] = False
+    if split == "test":
+        config["trainer"] |= {"validation_fraction": 0.0}
+    return config

@@ -11,6 +11,10 @@ import jax.numpy as jnp
 import optax
 from flax import nnx
 
+from spiketrain.training.constraints import project
+from spiketrain.training.devices import put
+from spiketrain.training.patterns import name_of
+
 
 class TrainState(NamedTuple):
     """Everything that training changes.
@@ -59,7 +63,7 @@ class Layout(NamedTuple):
     def replace(self, leaves: list[jax.Array], name: str, value: Any) -> list[jax.Array]:
         """Return leaves of which the one of that name has another value."""
         i = self.names.index(name)
-        new = jax.device_put(jnp.asarray(value, leaves[i].dtype), leaves[i].sharding)
+        new = put(jnp.asarray(value, leaves[i].dtype), leaves[i].sharding)
         return [*leaves[:i], new, *leaves[i + 1 :]]
 
 
@@ -69,21 +73,18 @@ def init(model: nnx.Module, tx: optax.GradientTransformation, *, ema: bool = Fal
     evaluate = nnx.split(model)[0]
     model.train()
     train, params, rest = nnx.split(model, nnx.Param, ...)
+    optimizer = jax.jit(tx.init)(params)
+    params = project(params, optimizer)  # constraints hold from the start
     state = TrainState(
         params,
         rest,
-        jax.jit(tx.init)(params),
+        optimizer,
         step=jnp.zeros((), jnp.int32),
         rate=jnp.ones((), jnp.float32),
         bad=jnp.full((), -1, jnp.int32),
         ema=params if ema else None,
     )
     paths, treedef = jax.tree_util.tree_flatten_with_path(state)
-    names = [_name(path) for path, _ in paths]
+    names = [name_of(path) for path, _ in paths]
     assert len(set(names)) == len(names), names
     return [jnp.array(leaf, copy=True) for _, leaf in paths], Layout(treedef, names, train, evaluate)
-
-
-def _name(path: Any) -> str:
-    words = [str(getattr(key, "name", getattr(key, "key", getattr(key, "idx", key)))) for key in path]
-    return "/".join(word.lstrip(".") for word in words if word not in ("value", ".value", "raw_value"))

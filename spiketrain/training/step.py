@@ -49,26 +49,28 @@ class Functions:
     truncate: bool = False
     draws: bool = True
     accumulate: int = 1
-    ema_decay: float | None = None
+    ema_decay: float = 0.0
     skips: bool = False
+    donates: bool = True
     residuals: str = "float32"
 
     def train_step(self) -> Callable[..., Any]:
         """Return `step(leaves, data, order, steps=None)`, jitted: one optimizer step on the next batch of `order`.
 
-        It donates `leaves` and returns them with the batch's sums. `steps` cuts off what is padding in every trial of
-        the batch; each value of it is a program of its own. The seed is an argument of the program, so that runs which
-        differ in nothing else share it in the cache.
+        It donates `leaves`, unless a debugger wants them again, and returns them with the batch's sums. `steps` cuts off
+        what is padding in every trial of the batch; each value of it is a program of its own. The seed is an argument of
+        the program, so that runs which differ in nothing else share it in the cache.
         """
         return partial(self._jitted("steps"), self._seed())
 
     def _jitted(self, *static: str) -> Any:
+        given = (1,) if self.donates else ()
         return jax.jit(
-            self._train_step, donate_argnums=1, static_argnames=static, out_shardings=devices.whole(self.mesh)
+            self._train_step, donate_argnums=given, static_argnames=static, out_shardings=devices.whole(self.mesh)
         )
 
     def _seed(self) -> jax.Array:
-        return jax.device_put(np.int32(self.seed), devices.whole(self.mesh))
+        return devices.put(np.int32(self.seed), devices.whole(self.mesh))
 
     def _train_step(
         self, seed: jax.Array, leaves: list[jax.Array], data: Data, order: jax.Array, steps: int | None = None
@@ -100,6 +102,11 @@ class Functions:
         """Return the trials of the batch of a step."""
         position = at % (len(order) // self.batch_size)
         return jax.lax.dynamic_slice_in_dim(order, position * self.batch_size, self.batch_size)
+
+    def gradient_at(self, leaves: list[jax.Array], data: Data, order: jax.Array, at: int) -> Any:
+        """Return the gradient of the step `at`, whatever the number of steps in `leaves`."""
+        key = jax.random.fold_in(_stream(self.seed, "encoder"), at) if self.draws else None
+        return self._gradient(self.layout.state(leaves), data, self.rows(order, at), key, None)[0]
 
     def _gradient(
         self, state: TrainState, data: Data, rows: jax.Array, key: jax.Array | None, steps: int | None
@@ -195,7 +202,7 @@ def forward(model: Any, x: jax.Array, mask: jax.Array) -> tuple[jax.Array, dict[
 def on_devices(split: Split, mesh: Mesh) -> Data:
     """Put a whole split on every device: each takes its part of a batch from it."""
     whole = {"x": split.x, "lengths": split.lengths, "y": split.y, "weight": np.ones(len(split), np.float32)}
-    return jax.device_put(whole, devices.whole(mesh))
+    return devices.put(whole, devices.whole(mesh))
 
 
 def batches(split: Split, size: int, mesh: Mesh) -> list[Data]:
@@ -204,7 +211,7 @@ def batches(split: Split, size: int, mesh: Mesh) -> list[Data]:
     weight, rows = (rows < len(split)).astype(np.float32), rows % len(split)
     whole = {"x": split.x[rows], "lengths": split.lengths[rows], "y": split.y[rows], "weight": weight}
     parts = [{k: a[i : i + size] for k, a in whole.items()} for i in range(0, len(rows), size)]
-    return [jax.device_put(part, devices.by_trial(mesh)) for part in parts]
+    return [devices.put(part, devices.by_trial(mesh)) for part in parts]
 
 
 @partial(jax.jit, static_argnums=2)

@@ -23,13 +23,20 @@ from spiketrain.errors import CheckpointError, TrainingError
 from spiketrain.losses import CrossEntropy
 from spiketrain.training import devices, pictures, state, step
 from spiketrain.training.buckets import Buckets
+from spiketrain.training.callbacks import Callback
 from spiketrain.training.checkpoint import Checkpoints, find, read_meta, restore, restore_newest, steps_in
+from spiketrain.training.health import save_batch, what_is_not_finite
 from spiketrain.training.log import RunLog
 from spiketrain.training.memory import pieces_within
+from spiketrain.training.processes import any_of, is_first, wait_for_all
 from spiketrain.training.profile import Profile
 from spiketrain.training.provenance import provenance
+from spiketrain.training.signals import Signals, leave
+from spiketrain.training.warm_start import WarmStart, warm_start
 
 log = logging.getLogger("spiketrain")
+
+LEAST_RATE = 1 / 32  # of the learning rate, to which going back may halve it
 
 
 class Trainer:
@@ -44,6 +51,7 @@ class Trainer:
         seed: of the order of trials and of everything the encoder draws.
         settings: how long, how large, how often.
         logger: what to write while training.
+        callbacks: what watches training, in this order.
         folder: the run's folder; None keeps everything in memory.
         config: what produced all this, saved with each checkpoint.
 
@@ -61,6 +69,7 @@ class Trainer:
         seed: int = 0,
         settings: TrainerSettings | None = None,
         logger: LoggerSettings | None = None,
+        callbacks: Sequence[Callback] = (),
         folder: Path | str | None = None,
         config: dict[str, Any] | None = None,
     ):
@@ -73,9 +82,10 @@ class Trainer:
         self.steps_per_epoch = step.steps_per_epoch(trials, self.settings.batch_size)
         self.total_steps = self.settings.epochs * self.steps_per_epoch
         tx = optimizer if isinstance(optimizer, optax.GradientTransformation) else optimizer(self.total_steps)
-        leaves, self.layout = state.init(model, tx)
-        self.mesh = devices.mesh_of(self.settings.devices, self.settings.batch_size)
-        self.leaves = jax.device_put(leaves, devices.whole(self.mesh))
+        given = self.settings
+        leaves, self.layout = state.init(model, tx, ema=given.ema_decay is not None)
+        self.mesh = devices.mesh_of(given.devices, part_of(given.batch_size, given.accumulate))
+        self.leaves = devices.put(leaves, devices.whole(self.mesh))
         self.functions = step.Functions(
             self.layout,
             self.encoder,
@@ -83,60 +93,120 @@ class Trainer:
             tx,
             self.mesh,
             seed=seed,
-            batch_size=self.settings.batch_size,
-            piece_steps=self.settings.piece_steps,
-            truncate=self.settings.truncate,
-            draws=not self.settings.overfit_batch,
-            residuals=self.settings.residuals,
+            batch_size=given.batch_size,
+            piece_steps=given.piece_steps,
+            truncate=given.truncate,
+            draws=not given.overfit_batch,
+            accumulate=given.accumulate,
+            ema_decay=given.ema_decay or 0.0,
+            skips=given.non_finite == "skip",
+            donates=not given.debug_nans,
+            residuals=given.residuals,
         )
         held = [len(s) for name, s in self.splits.items() if name != "train"]
-        most = min(self.settings.eval_batch_size, max(held))
+        most = min(given.eval_batch_size, max(held))
         self.eval_size = -(-most // self.mesh.size) * self.mesh.size
         self._evaluate = self.functions.evaluate_batch()
         self._batches: dict[str, list[step.Data]] = {}
-        self.step, self._warned = 0, False
+        self.callbacks: list[Callback] = [*callbacks, pictures.Pictures(self.logger)]
+        self.step, self._saved, self._reason = 0, -1, ""
+        self._waiting: list[metrics.Sums] = []
+        self._checkpoints: Checkpoints | None = None
         self._buckets = None
-        if count := self.settings.length_buckets:
+        if count := given.length_buckets:
             lengths = self.splits["train"].lengths
-            self._buckets = Buckets(lengths, count=count, batch_size=self.settings.batch_size, seed=seed)
-        self._profile = Profile(self.settings.profile, total=self.total_steps)
+            self._buckets = Buckets(lengths, count=count, batch_size=given.batch_size, seed=seed)
+        self._profile = Profile(given.profile, total=self.total_steps)
 
     def fit(self) -> dict[str, Any]:
-        """Train to the last epoch, evaluate on the test set, and return the result."""
-        data = step.on_devices(self.splits["train"], self.mesh)
-        train_step, order = self._within_memory(data).train_step(), None
-        checkpoints = self._checkpoints()
-        self._profile.open(self.folder)
-        self.log = self._open_log()
-        waiting: list[metrics.Sums] = []
-        first = self.step
+        """Train to the last epoch, evaluate on the test set, and return the result.
+
+        The first SIGINT or SIGTERM ends training after the present step with a checkpoint, and then does what it would
+        have done: KeyboardInterrupt, or the end of the process with 143.
+        """
+        self.data = step.on_devices(self.splits["train"], self.mesh)
+        train_step, order = self._within_memory().train_step(), None
+        self._open()
+        started = False
         try:
-            while self.step < self.total_steps:
-                epoch, position = divmod(self.step, self.steps_per_epoch)
-                if order is None or position == 0:
-                    order, steps = self._order(epoch)
-                self._profile.before(self.step + 1)
-                self.leaves, sums = train_step(self.leaves, data, order, steps=steps[position])
-                self.step += 1
-                self._profile.after(self.step, sums, self.log.say)
-                waiting.append(sums)
-                if self.step == first + 1:
-                    jax.block_until_ready(sums)
-                    self.log.started()
-                ends = position + 1 == self.steps_per_epoch
-                if self.step % self.settings.log_every_steps == 0 or ends and self._saves(epoch + 1):
-                    self._log_training(waiting)
-                if ends:
-                    self._end_of_epoch(epoch + 1, checkpoints)
-            self.log.finished()
-            if checkpoints is not None:
-                checkpoints.wait()
-            return self._finish()
+            with Signals(self.log.say) as signals, jax.debug_nans(self.settings.debug_nans):
+                self.tell("on_start")
+                if self.settings.non_finite == "roll_back":
+                    self.save()  # something to go back to
+                while self.step < self.total_steps and not self._reason:
+                    epoch, position = divmod(self.step, self.steps_per_epoch)
+                    if order is None or position == 0:
+                        order, steps = self._order(epoch)
+                    self._profile.before(self.step + 1)
+                    self.leaves, sums = train_step(self.leaves, self.data, order, steps=steps[position])
+                    self.step += 1
+                    self._profile.after(self.step, sums, self.log.say)
+                    self._waiting.append(sums)
+                    if not started:
+                        jax.block_until_ready(sums)
+                        self.log.started()
+                        started = True
+                    ends = position + 1 == self.steps_per_epoch
+                    logs = self.step % self.settings.log_every_steps == 0 or ends and self._saves(epoch + 1)
+                    if logs and not self._log_training(order):
+                        order = None  # it went back
+                        continue
+                    if ends:
+                        self._end_of_epoch(epoch + 1)
+                    if self._saves_step():
+                        self.save()
+                    if self._checkpoints is not None:
+                        self._checkpoints.poll()
+                    if number := self._heard(signals, agrees=logs or ends):
+                        self._interrupt(number)
+                self.save()
+                self.log.finished()
+                if self._checkpoints is not None:
+                    self._checkpoints.finish()
+                return self._finish()
+        except FloatingPointError as error:
+            raise TrainingError(f"step {self.step + 1}, by trainer.debug_nans: {error}") from error
         finally:
             self._profile.close()
             self.log.close()
-            if checkpoints is not None:
-                checkpoints.close()
+            if self._checkpoints is not None:
+                self._checkpoints.close()
+
+    def stop(self, reason: str) -> None:
+        """Let training end after the present step, as if its epochs were over."""
+        self._reason = reason
+        self.log.say(f"training ends at step {self.step}: {reason}")
+
+    def multiply_rate(self, factor: float) -> None:
+        """Multiply every later update by `factor`, besides what the schedule says."""
+        self.leaves = self.layout.replace(self.leaves, "rate", self.rate * factor)
+
+    @property
+    def rate(self) -> float:
+        """The factor of every update."""
+        return float(self.layout.state(self.leaves).rate)
+
+    def tell(self, event: str, *about: Any) -> None:
+        """Call a method of every callback."""
+        for callback in self.callbacks:
+            getattr(callback, event)(self, *about)
+
+    def save(self, validation: dict[str, float] | None = None) -> None:
+        """Begin to write a checkpoint of the present step, unless there is one or a step before it was bad."""
+        if self._checkpoints is None or self.step == self._saved or self._bad() >= 0:
+            return
+        self._waiting = [metrics.added(self._waiting)] if self._waiting else []  # type: ignore[list-item]
+        meta = {
+            "config": self.config,
+            "provenance": self.provenance,
+            "metrics": {f"validation/{k}": v for k, v in (validation or {}).items()},
+            "waiting": [{name: [x.tolist() for x in pair] for name, pair in sums.items()} for sums in self._waiting],
+            "callbacks": {type(callback).__name__: callback.state() for callback in self.callbacks},
+            "stopped": self._reason,
+        }
+        self._checkpoints.save(self.step, self.leaves, self.layout, meta)
+        self._saved = self.step
+        self.tell("on_checkpoint", self._checkpoints.folder / str(self.step))
 
     def resume(self) -> None:
         """Continue from the newest readable checkpoint in the folder, or from the beginning where there is none yet."""
@@ -144,13 +214,36 @@ class Trainer:
         if not steps_in(self.folder / "checkpoints"):
             log.warning("%s holds no checkpoint yet. The run starts from the beginning.", self.folder)
             return
-        self.leaves, found = restore_newest(self.folder / "checkpoints", self.leaves, self.layout)
-        self.step = read_meta(found)["step"]
+        self._go_back()
         if self.step > self.total_steps:
             raise CheckpointError(
-                f"{found} is at step {self.step}, beyond the {self.total_steps} steps of trainer.epochs="
+                f"{self.folder} is at step {self.step}, beyond the {self.total_steps} steps of trainer.epochs="
                 f"{self.settings.epochs}. Raise trainer.epochs."
             )
+
+    def start_from(self, path: Path) -> WarmStart:
+        """Take the parameters of another run, as far as they fit, and return which did."""
+        self.leaves, report = warm_start(self.leaves, self.layout, self.functions.tx, path)
+        return report
+
+    def _go_back(self) -> None:
+        """Take everything from the newest readable checkpoint."""
+        assert self.folder is not None
+        if self._checkpoints is not None:
+            self._checkpoints.wait()
+        self.leaves, found = restore_newest(self.folder / "checkpoints", self.leaves, self.layout)
+        meta = read_meta(found)
+        try:
+            self.step = self._saved = meta["step"]
+            self._reason = str(meta["stopped"])
+            self._waiting = [_sums(kept) for kept in meta["waiting"]]
+            for callback in self.callbacks:
+                if (kept := meta["callbacks"].get(type(callback).__name__)) is not None:
+                    callback.load(kept)
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            raise CheckpointError(
+                f"{found} cannot be used: its meta data is not what a run writes ({error!r})."
+            ) from error
 
     def restore(self, step_folder: Path) -> None:
         """Take the state of one checkpoint."""
@@ -169,31 +262,82 @@ class Trainer:
         one = self.splits[name].take(np.array([trial]))
         frames = jnp.asarray(one.x[:, : int(one.lengths[0])]).swapaxes(0, 1)
         x, _ = self.encoder(frames, jnp.ones(frames.shape[:2], bool))
-        out, spikes, V = pictures.record(self.layout.evaluation_model(self.leaves), x)
+        own = [leaf.addressable_data(0) for leaf in self.leaves]  # on one device of this process alone
+        out, spikes, V = pictures.record(self.layout.evaluation_model(own), x)
         title = f"{name} trial {trial}, class {self.classes[int(one.y[0])]}, step {self.step}"
         return pictures.raster_and_traces(np.asarray(x), out, spikes, V, title=title, dt_ms=dt_in_seconds() * 1e3)
 
-    def _end_of_epoch(self, epoch: int, checkpoints: Checkpoints | None) -> None:
+    def _end_of_epoch(self, epoch: int) -> None:
         saves = self._saves(epoch)
         validation: dict[str, float] = {}
         if "validation" in self.splits and (saves or epoch % self.settings.evaluate_every == 0):
             validation = self.evaluate("validation")
             self.log.scalars(self.step, "validation", self._finite("validation", validation))
-        if epoch == self.settings.epochs or epoch % self.logger.pictures_every == 0:
-            self._draw()
-        if saves and checkpoints is not None:
-            monitored = {f"validation/{k}": v for k, v in validation.items()}
-            meta = {"config": self.config, "provenance": self.provenance, "metrics": monitored}
-            checkpoints.save(self.step, self.leaves, self.layout, meta)
+            self.tell("on_evaluation", "validation", validation)
+        self.tell("on_epoch_end", epoch)
+        if saves or self._reason:
+            self.save(validation)
 
     def _saves(self, epoch: int) -> bool:
         return epoch == self.settings.epochs or epoch % self.settings.save_every == 0
 
-    def _log_training(self, waiting: list[metrics.Sums]) -> None:
-        """Record what was not recorded yet. It also precedes every checkpoint, so that a resumed run repeats it."""
-        means = self._finite("train", metrics.means(waiting))
+    def _saves_step(self) -> bool:
+        every = self.settings.save_every_steps
+        return every is not None and self.step % every == 0
+
+    def _heard(self, signals: Signals, *, agrees: bool) -> int:
+        """Return the signal that ends the run, or 0. Several processes ask each other where training is logged."""
+        if jax.process_count() > 1 and not agrees:
+            return 0
+        return any_of(signals.received or 0)
+
+    def _interrupt(self, number: int) -> None:
+        """End as the signal asks, with a checkpoint."""
+        self.save()
+        if self._checkpoints is not None:
+            self._checkpoints.finish()
+            self.log.say(f"stopped after step {self.step}; write `resume={self.folder}` to continue")
+        leave(number)
+
+    def _bad(self) -> int:
+        """Return the first step whose loss or gradient was not finite and that ends or sets back training, or -1."""
+        return int(self.layout.state(self.leaves).bad)
+
+    def _log_training(self, order: jax.Array) -> bool:
+        """Record what was not recorded yet, and return whether training goes on from here, not from an earlier step."""
+        if (bad := self._bad()) >= 0:
+            self._not_finite(bad, order)
+            return False
+        means = metrics.means(self._waiting)
+        if means.get("skipped") == 1:
+            raise TrainingError(
+                f"every step since training was last logged was left out, up to step {self.step}: loss or gradient was not "
+                "finite. Lower the learning rate, or clip the gradient (optimizer.clip_norm)."
+            )
+        self._finite("train", means)
         self.log.scalars(self.step, "train", means, epoch=self.step / self.steps_per_epoch)
-        waiting.clear()
+        self._waiting.clear()
+        self.tell("on_log", means)
+        return True
+
+    def _not_finite(self, bad: int, order: jax.Array) -> None:
+        """Go back to the last checkpoint with updates of half the size, or say where the number came from."""
+        what = what_is_not_finite(self.functions, self.leaves, self.data, order, bad)
+        halved = self.rate / 2
+        if self.settings.non_finite != "roll_back" or halved < LEAST_RATE:
+            saved = ""
+            if self.folder is not None and is_first():
+                path = self.folder / "not_finite.npz"
+                save_batch(path, self.data, np.asarray(self.functions.rows(order, bad)), bad)
+                saved = f" Its batch is in {path}."
+            raise TrainingError(
+                f"{what}, which was not taken.{saved} Lower the learning rate, clip the gradient (optimizer.clip_norm), "
+                "or write `trainer.non_finite=skip` or `trainer.non_finite=roll_back`."
+            )
+        self._go_back()
+        self.leaves = self.layout.replace(self.leaves, "rate", halved)
+        self.log.back_to(self.step)
+        log.warning("%s. Training goes back to step %d, with %g of the learning rate.", what, self.step, halved)
 
     def _finite(self, name: str, means: dict[str, float]) -> dict[str, float]:
         wrong = [metric for metric, value in means.items() if not math.isfinite(value)]
@@ -205,8 +349,9 @@ class Trainer:
         return means
 
     def _finish(self) -> dict[str, Any]:
+        wait_for_all("the last checkpoint")
         if self.folder is not None:
-            self.restore(find(self.folder, self.settings.final))
+            self.restore(find(self.folder, self.settings.final, self.settings.monitor))
         result: dict[str, Any] = {
             "step": self.step,
             "seed": self.seed,
@@ -220,19 +365,20 @@ class Trainer:
         compiled = self.log.compiled
         result |= {"compilations": compiled.programs, "compile_seconds": round(compiled.seconds, 2)}
         self.log.hyperparameters(self.config, {f"final/{k}": v for k, v in result["test"].items()})
-        if self.folder is not None:
+        if self.folder is not None and is_first():
             (self.folder / "result.json").write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+        self.tell("on_end", result)
         return result
 
-    def _within_memory(self, data: step.Data) -> step.Functions:
+    def _within_memory(self) -> step.Functions:
         """Return the functions of training with trials in the pieces that `memory_mb` asks for."""
         if self.settings.memory_mb is None:
             return self.functions
         order, _ = self._order(0)
         steps = pieces_within(
             self.settings.memory_mb,
-            self.functions.length(data),
-            lambda steps: self.functions.temporaries(self.leaves, data, order, steps),
+            self.functions.length(self.data),
+            lambda steps: self.functions.temporaries(self.leaves, self.data, order, steps),
         )
         return dataclasses.replace(self.functions, piece_steps=steps)
 
@@ -243,45 +389,48 @@ class Trainer:
             order = step.order_of_epoch(self.seed, epoch, len(self.splits["train"]))
         else:
             order, steps = self._buckets.order(epoch)
-        return jax.device_put(order, devices.whole(self.mesh)), steps
+        return devices.put(order, devices.whole(self.mesh)), steps
 
-    def _checkpoints(self) -> Checkpoints | None:
+    def _open(self) -> None:
+        """Open what is written while training."""
         self.provenance = provenance()
-        if self.folder is None:
-            return None
-        if beyond := [s for s in steps_in(self.folder / "checkpoints") if s > self.step]:
-            raise CheckpointError(
-                f"{self.folder} already holds a run, with a checkpoint of step {beyond[-1]}. Call `resume()` before "
-                "`fit()`, or choose another folder."
-            )
-        measured = "validation" in self.splits
-        return Checkpoints(self.folder / "checkpoints", keep_best=self.settings.keep_best if measured else 0)
-
-    def _open_log(self) -> RunLog:
-        return RunLog(
-            self.folder,
+        if self.folder is not None:
+            if beyond := [s for s in steps_in(self.folder / "checkpoints") if s > self.step]:
+                raise CheckpointError(
+                    f"{self.folder} already holds a run, with a checkpoint of step {beyond[-1]}. Call `resume()` "
+                    "before `fit()`, or choose another folder."
+                )
+            best = self.settings.keep_best if "validation" in self.splits else 0
+            self._checkpoints = Checkpoints(self.folder / "checkpoints", keep_best=best, monitor=self.settings.monitor)
+        elif self.settings.non_finite == "roll_back":
+            raise TrainingError("trainer.non_finite=roll_back needs a folder for the checkpoints that it goes back to.")
+        self._profile.open(self.folder)
+        self.log = RunLog(
+            self.folder if is_first() else None,
             total_steps=self.total_steps,
             first_step=self.step,
             tensorboard=self.logger.tensorboard,
-            progress=self.logger.progress,
+            progress=self.logger.progress and is_first(),
         )
 
-    def _draw(self) -> None:
-        if self.folder is None:
-            return
-        names = [name for name in self.layout.names if name.startswith("params/")]
-        self.log.histograms(self.step, dict(zip(names, map(np.asarray, self.leaves), strict=False)))
-        if not self.logger.pictures:
-            return
-        try:
-            figure = self.picture()
-        except ImportError as error:
-            if not self._warned:
-                log.warning("%s Or switch them off with logger.pictures=false.", error)
-            self._warned = True
-            return
-        pictures.save(figure, self.folder / "pictures" / f"step_{self.step:06d}.png")
-        self.log.picture(self.step, "raster_and_traces", pictures.pixels(figure))
+
+def _sums(kept: dict[str, Any]) -> metrics.Sums:
+    """Return sums of metrics that a checkpoint kept."""
+    return {name: (np.asarray(total, float), np.asarray(count, float)) for name, (total, count) in kept.items()}  # type: ignore[misc]
+
+
+def part_of(batch_size: int, accumulate: int) -> int:
+    """Return the trials of a part of a batch.
+
+    Raises:
+        TrainingError: the batch cannot be cut into so many equal parts.
+    """
+    if batch_size % accumulate:
+        raise TrainingError(
+            f"trainer.accumulate={accumulate} does not divide trainer.batch_size={batch_size}. Write, for example, "
+            f"`trainer.batch_size={-(-batch_size // accumulate) * accumulate}`."
+        )
+    return batch_size // accumulate
 
 
 def split(dataset: Dataset, settings: TrainerSettings) -> dict[str, Split]:

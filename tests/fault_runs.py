@@ -1,0 +1,218 @@
+"""Training runs as processes of their own, faults that are put into them, and what they are compared with.
+
+Each is forked from a process that has imported everything and started nothing.
+"""
+
+import hashlib
+import json
+import os
+import signal
+import sys
+import tempfile
+import time
+import traceback
+from collections.abc import Callable
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
+os.environ.setdefault("JAX_PLATFORMS", "cpu")
+os.environ.setdefault("JAX_NUM_CPU_DEVICES", "1")
+CACHE = tempfile.TemporaryDirectory(prefix="spiketrain-compiled-")
+os.environ |= {"JAX_COMPILATION_CACHE_DIR": CACHE.name, "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0"}
+
+import jax  # noqa: E402
+import numpy as np  # noqa: E402
+
+from spiketrain.cli.common import run  # noqa: E402
+from spiketrain.training import arrays, saved  # noqa: E402
+from spiketrain.training.checkpoint import find  # noqa: E402
+from spiketrain.training.run import train  # noqa: E402
+from spiketrain.training.trainer import Trainer  # noqa: E402
+
+from runs import record, small, write_data  # noqa: E402
+
+EPOCHS = 6  # of two steps, each of which is saved
+
+
+class NotSurvived(Exception):
+    """A run did not end as it should."""
+
+
+class Place:
+    """Where runs of one configuration lie, and the run among them that nothing happened to."""
+
+    def __init__(self, folder: Path):
+        self.folder = folder
+        write_data(folder / "small.npz")
+        self.config = small(
+            folder / "small.npz", trainer__epochs=EPOCHS, trainer__save_every_steps=1, trainer__keep_best=2
+        )
+        begun = time.monotonic()
+        self.expect(self.start("warm"), 0)
+        self.compiling = time.monotonic() - begun
+        begun = time.monotonic()
+        self.expect(self.start("whole"), 0)
+        self.seconds = time.monotonic() - begun
+
+    def start(self, name: str, fault: Callable[[], None] | None = None, *, resume: bool = False, **changes) -> "Child":
+        """Start a run in the folder `name`, or go on with it, in a process in which `fault` was called first."""
+        folder, config = self.folder / name, self.config
+        if changes:
+            config = small(self.folder / "small.npz", trainer__epochs=EPOCHS, **changes)
+        return Child(folder, lambda: train(config, folder, resume=resume), fault)
+
+    def expect(self, child: "Child", *codes: int) -> str:
+        """Wait for the end of a run, which must be one of `codes`; return what it printed."""
+        code = child.wait()
+        if code not in codes:
+            raise NotSurvived(f"exit code {code} in place of {codes}: {child.said()[-800:]}")
+        return child.said()
+
+    def resumed(self, name: str) -> str:
+        """Go on with a run, or begin it anew where it had not begun; it must end like the whole one."""
+        resume = (self.folder / name / "config.yaml").is_file()
+        said = self.expect(self.start(name, resume=resume), 0)
+        if "Traceback" in said:
+            raise NotSurvived(said[-800:])
+        self.compare(name)
+        return said
+
+    def compare(self, name: str) -> None:
+        """Compare a run with the whole one."""
+        one, whole = self.folder / name, self.folder / "whole"
+        if record(one) != record(whole):
+            raise NotSurvived("another record of metrics")
+        results = [json.loads((folder / "result.json").read_text()) for folder in (one, whole)]
+        if any(results[0][key] != results[1][key] for key in ("step", "validation", "test")):
+            raise NotSurvived("another result")
+        ends = [find(folder) for folder in (one, whole)]
+        sums = [json.loads((end / "manifest.json").read_text())["arrays"] for end in ends]
+        if ends[0].name != ends[1].name or sums[0] != sums[1] or digest(one) != digest(whole):
+            raise NotSurvived("another last checkpoint")
+        if left := [path.name for path in (one / "checkpoints").iterdir() if path.name.endswith(".tmp")]:
+            raise NotSurvived(f"{left} is left")
+
+
+class Child:
+    """A forked process that does one thing; what it prints goes to a file beside `folder`."""
+
+    def __init__(self, folder: Path, does: Callable[[], object], fault: Callable[[], None] | None = None):
+        self.log = folder.with_name(f"{folder.name}.log")
+        sys.stdout.flush()
+        self.pid = os.fork()
+        if not self.pid:
+            with self.log.open("wb") as file:
+                os.dup2(file.fileno(), 1)
+                os.dup2(file.fileno(), 2)
+            os._exit(self._run(does, fault))
+
+    @staticmethod
+    def _run(does: Callable[[], object], fault: Callable[[], None] | None) -> int:
+        try:
+            if fault is not None:
+                fault()
+            return run(does)
+        except SystemExit as exit:
+            return exit.code if isinstance(exit.code, int) else 1
+        except BaseException:
+            traceback.print_exc()
+            return 1
+        finally:
+            sys.stdout.flush()
+
+    def wait(self) -> int:
+        """Return its exit code, or minus the number of the signal that ended it."""
+        return os.waitstatus_to_exitcode(os.waitpid(self.pid, 0)[1])
+
+    def kill(self, number: int) -> None:
+        """Send it a signal."""
+        os.kill(self.pid, number)
+
+    def said(self) -> str:
+        """Return what it has printed."""
+        return self.log.read_text(errors="replace")
+
+
+def digest(folder: Path) -> str:
+    """Return a digest of all bits of the arrays of the last checkpoint, read back by a process of its own."""
+    state, into = find(folder) / saved.STATE, folder.with_name(f"{folder.name}.digest")
+
+    def compute() -> None:
+        with arrays._checkpointer() as checkpointer:
+            tree = checkpointer.metadata(state).item_metadata.tree
+        host = {name: np.empty(x.shape, x.dtype) for name, x in sorted(tree.items())}
+        arrays.read(state, host)
+        parts = b"".join(f"{name} {x.dtype} {x.shape}".encode() + x.tobytes() for name, x in host.items())
+        into.write_text(hashlib.sha256(parts).hexdigest())
+
+    if not (into.exists() and folder.name == "whole"):
+        if code := Child(into, compute).wait():
+            raise NotSurvived(f"the last checkpoint cannot be read back: exit code {code}")
+    return into.read_text()
+
+
+# Faults inside a process: each returns what is to be called in it before it trains
+
+
+def at_call(owner: object, name: str, number: int, does: Callable[[], object], *, after: bool = False):
+    """Return a fault that does something before, or after, the call of that number of a function."""
+
+    def fault() -> None:
+        original, calls = getattr(owner, name), [0]
+
+        def patched(*arguments, **options):
+            calls[0] += 1
+            now = calls[0] == number
+            if now and not after:
+                does()
+            result = original(*arguments, **options)
+            if now and after:
+                does()
+            return result
+
+        setattr(owner, name, patched)
+
+    return fault
+
+
+def wait_for(condition: Callable[[], object]) -> None:
+    """Wait, for half a minute at most."""
+    until = time.monotonic() + 30
+    while not condition() and time.monotonic() < until:
+        time.sleep(0.01)
+
+
+def kill_self() -> None:
+    """Die as by a kill from outside."""
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def signal_self(number: int) -> Callable[[], None]:
+    """Return what sends a signal to this process."""
+    return lambda: os.kill(os.getpid(), number)
+
+
+def while_compiling(number: int) -> Callable[[], None]:
+    """Return a fault that sends a signal as soon as a program is compiled within training."""
+
+    def fault() -> None:
+        sent = []
+
+        def listen(event: str, *_, **__) -> None:
+            hears = signal.getsignal(signal.SIGTERM) is not signal.SIG_DFL
+            if hears and not sent and event.startswith("/jax/compilation_cache"):
+                sent.append(event)
+                os.kill(os.getpid(), number)
+
+        jax.monitoring.register_event_listener(listen)
+
+    return fault
+
+
+PHASES = {
+    "compiling": while_compiling,
+    "training": lambda number: at_call(Trainer, "_log_training", 2, signal_self(number)),
+    "evaluating": lambda number: at_call(Trainer, "evaluate", 2, signal_self(number)),
+    "saving": lambda number: at_call(arrays, "write", 3, signal_self(number)),
+}

@@ -18,11 +18,11 @@ PART = 3  # one of so many slow cases of a test is run where not every one is as
 
 
 def pytest_addoption(parser):
-    parser.addoption("--every", action="store_true", help="run every case of the slow tests, not one of three")
+    parser.addoption("--every", action="store_true", help="run every case of the slow tests, and those marked `every`")
 
 
 def pytest_collection_modifyitems(config, items):
-    """Keep one of three cases of each slow test that has several."""
+    """Keep one of three cases of each slow test that has several, and none of those marked `every`."""
     if config.getoption("--every"):
         return
     seen, kept, left = {}, [], []
@@ -31,7 +31,7 @@ def pytest_collection_modifyitems(config, items):
         if item.get_closest_marker("slow") and hasattr(item, "callspec"):
             name = item.nodeid.partition("[")[0]
             nth = seen[name] = seen.get(name, -1) + 1
-        (left if nth % PART else kept).append(item)
+        (left if nth % PART or item.get_closest_marker("every") else kept).append(item)
     config.hook.pytest_deselected(items=left)
     items[:] = kept
 

@@ -168,7 +168,7 @@ def test_any_shape_equals_the_scan(shape, target):
     check_shape(*shape, target)
 
 
-@pytest.mark.slow
+@pytest.mark.every
 @settings(max_examples=40)
 @given(shapes, some.sampled_from(["triton", "mosaic", "tpu"]))
 def test_many_shapes_equal_the_scan(shape, target):

@@ -1,7 +1,7 @@
 """Run a benchmark, print its table and write its results file.
 
 python -m benchmarks train           # one optimizer step of several networks against every peer
-python -m benchmarks train --workloads W1 --T 250 --B 64 --peers spyx sparx --tunables
+python -m benchmarks train --workloads W1 --T 250 --B 64 --peers spyx sparx --allocators default tuned
 python -m benchmarks train --workloads W2 --update
 python -m benchmarks memory          # training within an eighth of the memory, and trials of 10,000 steps
 python -m benchmarks coba            # the COBA network against brainpy.state and brian2
@@ -96,8 +96,11 @@ def add_training(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--density", type=float, help="the part of the inputs that are one")
     parser.add_argument("--peers", nargs="*", default=list(training.PEERS), choices=list(training.PEERS))
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--tunables", action="store_true", help="everything again with the allocator tuned")
-    parser.add_argument("--update", action="store_true", help="keep what the results file has of other workloads")
+    parser.add_argument(
+        "--allocators", nargs="+", default=["default"], choices=list(training.ALLOCATORS),
+        help="glibc's as it is, and tuned as the commands of spiketrain tune it, for every library",
+    )  # fmt: skip
+    parser.add_argument("--update", action="store_true", help="keep what the results file has of other workloads and allocators")
     parser.add_argument("--seed", type=int, help="of the random sizes; drawn, printed and stored unless it is given")
 
 
@@ -109,13 +112,13 @@ def train_as(arguments: argparse.Namespace) -> dict[str, Any]:
     missing = environments.make(["spiketrain", *arguments.peers])
     if "spiketrain" in missing:
         raise SystemExit(f"There is no environment for spiketrain: {missing['spiketrain']}.")
-    return {"seed": seed} | training.run(chosen, arguments.peers, missing, arguments.rounds, arguments.tunables)
+    return {"seed": seed} | training.run(chosen, arguments.peers, missing, arguments.rounds, arguments.allocators)
 
 
 def updated(old: dict[str, Any], new: dict[str, Any]) -> dict[str, Any]:
-    """Return the old results of training with the new ones in the place of those of the same workloads."""
+    """Return the old results of training with the new ones in the place of those of the same workload and allocator."""
     by_title = {entry["title"]: entry for entry in new["workloads"]}
-    kept = [by_title.pop(entry["title"], entry) for entry in old["workloads"]]
+    kept = [entry | by_title.pop(entry["title"], {}) for entry in old["workloads"]]
     commands = {"command": f"{old['command']}` and `{new['command']}"}
     return old | new | commands | {"workloads": [*kept, *by_title.values()]}
 

@@ -66,9 +66,9 @@ def rows_of(workload: Workload, peers: list[str]) -> dict[str, tuple[str, dict[s
 
 
 def run(
-    chosen: list[Workload], peers: list[str], missing: dict[str, str], rounds: int, tunables: bool
+    chosen: list[Workload], peers: list[str], missing: dict[str, str], rounds: int, allocators: list[str]
 ) -> dict[str, Any]:
-    """Run every workload with every allocator, and return all rounds."""
+    """Run every workload with these allocators, and return all rounds."""
     results: dict[str, Any] = {"rounds": rounds, "missing": missing, "workloads": []}
     peers = [peer for peer in peers if peer not in missing]
     for workload in chosen:
@@ -78,7 +78,7 @@ def run(
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder) / "arrays.npz"
             np.savez(path, **arrays)  # type: ignore[arg-type]
-            for name in ALLOCATORS if tunables else ["default"]:
+            for name in allocators:
                 entry[name] = side_by_side(workload, path, rows_of(workload, peers), rounds, ALLOCATORS[name])
         results["workloads"].append(entry)
     return results

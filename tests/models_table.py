@@ -11,6 +11,7 @@ from typing import Any
 import brainunit as u
 import jax.numpy as jnp
 import numpy as np
+import pytest
 from flax import nnx
 
 import spiketrain as st
@@ -834,3 +835,7 @@ def repeated(row):
     model = row.make()
     composed = not isinstance(model, Cell | Synapse) and row.name not in ("Expon-COBA-LIF", "GapJunction-LIF")
     return composed or row.name.endswith(("-units", "-hard-refractory", "-none-refractory"))
+
+
+# Every row, those marked as slow that repeat others.
+CASES = [pytest.param(row, marks=[pytest.mark.slow] * repeated(row)) for row in ROWS]

@@ -198,8 +198,10 @@ def test_sizes_come_from_the_command_line_and_from_the_seed():
 def test_an_update_keeps_the_other_workloads():
     old = {"command": "a", "seed": 1, "workloads": [{"title": "W1", "is": "old"}, {"title": "W2", "is": "old"}]}
     new = {"command": "b", "seed": 2, "workloads": [{"title": "W2", "is": "new"}, {"title": "W3", "is": "new"}]}
+    old["workloads"][1]["tuned"] = 5
     found = updated(old, new)
     assert [(e["title"], e["is"]) for e in found["workloads"]] == [("W1", "old"), ("W2", "new"), ("W3", "new")]
+    assert found["workloads"][1]["tuned"] == 5
     assert found["command"] == "a` and `b" and found["seed"] == 2
 
 

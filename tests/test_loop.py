@@ -19,7 +19,7 @@ from spiketrain.kernels.step import hoist, inline
 from spiketrain.unroll import advance, unroll_in_pieces
 
 from helpers import active, equal
-from models_table import BY_NAME, NETS, ROWS, repeated, rows
+from models_table import BY_NAME, CASES, NETS, rows
 
 pytestmark = pytest.mark.usefixtures("x64", "dt")
 named = partial(pytest.mark.parametrize, "row", ids=lambda row: row.name)
@@ -85,7 +85,7 @@ def transformed(model, inputs, kind):
     return slope, mapped, jax.jit(jax.grad(squared))(at)
 
 
-@named([*(pytest.param(row, marks=[pytest.mark.slow] * repeated(row)) for row in ROWS), *NETS])
+@named([*CASES, *NETS])
 def test_values_and_gradients_equal_those_of_the_plain_loop(row):
     inputs = row.inputs(T, batch=BATCH)
     expected, expected_gradient = value_and_gradient(row.make(), inputs, "scan")

@@ -23,18 +23,13 @@ from spiketrain.units import Constant
 from spiketrain.unroll import _run
 
 from helpers import active, bare, equal, record
-from models_table import PRE, ROWS, N, repeated
+from models_table import CASES, PRE, N
 
 T, B = 40, 3
 ORDERS = {size: np.random.default_rng(size).permutation(size) for size in (N, PRE)}
 COUNTERS = ("refractory_steps", "left", "above")  # what counts, or marks, stays in the dtype of the parameters
+by_row = pytest.mark.parametrize("row", CASES, ids=lambda row: row.name)
 QUICKLY = {"xla_backend_optimization_level": 0}  # compiling takes longer than running
-every_row = pytest.mark.parametrize("row", ROWS, ids=lambda row: row.name)
-
-
-quick_rows_first = pytest.mark.parametrize(
-    "row", [pytest.param(row, marks=[pytest.mark.slow] * repeated(row)) for row in ROWS], ids=lambda row: row.name
-)
 
 
 @pytest.fixture(autouse=True)
@@ -67,7 +62,7 @@ def at(inputs, steps, row, neuron, value):
     return treedef.unflatten([leaves[0].at[steps, row, neuron].set(value), *leaves[1:]])
 
 
-@every_row
+@by_row
 def test_shape_dtype_rows_order_and_NaN(row):
     """All of it runs one compiled loop."""
     inputs = row.inputs(T, batch=(B,))
@@ -107,7 +102,7 @@ def test_shape_dtype_rows_order_and_NaN(row):
     assert _run._cache_size() == compiled
 
 
-@quick_rows_first
+@by_row
 def test_vmap_over_another_axis_equals_a_loop(row):
     one, other = (row.inputs(T, batch=(B,), seed=seed) for seed in (0, 1))
     model = row.make()
@@ -118,7 +113,7 @@ def test_vmap_over_another_axis_equals_a_loop(row):
         equal(jax.tree.map(lambda y, n=n: y[n], both), expected, rtol=1e-4)
 
 
-@every_row
+@by_row
 def test_a_step_with_State_in_half_precision_is_the_step_rounded(row):
     """Every step of a trial is computed again in single precision from the State before it."""
     inputs = row.inputs(T, batch=(B,))
@@ -178,7 +173,7 @@ def trained(row, monkeypatch):
 IDLE = {"Instant-Delta-LIF": {"neuron/R"}}
 
 
-@quick_rows_first
+@by_row
 def test_gradients_reach_every_argument_and_input(row, monkeypatch):
     inputs = row.inputs(T, batch=(B,))
     graphdef, params, rest = nnx.split(trained(row, monkeypatch), nnx.Param, ...)

@@ -12,7 +12,7 @@ from flax import nnx
 import spiketrain as st
 
 from helpers import active, bare, by_hand, equal, gradient, record
-from models_table import NETS, ROWS, rows
+from models_table import CASES, NETS, rows
 
 pytestmark = pytest.mark.usefixtures("x64", "dt")
 
@@ -40,7 +40,7 @@ def weighted(out, seed=5):
     return total
 
 
-@named(ROWS)
+@named(CASES)
 def test_unroll_equals_stepping_by_hand(row):
     inputs = row.inputs(T, batch=BATCH)
     hand = row.make()

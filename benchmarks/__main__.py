@@ -100,7 +100,9 @@ def add_training(parser: argparse.ArgumentParser) -> None:
         "--allocators", nargs="+", default=["default"], choices=list(training.ALLOCATORS),
         help="glibc's as it is, and tuned as the commands of spiketrain tune it, for every library",
     )  # fmt: skip
-    parser.add_argument("--update", action="store_true", help="keep what the results file has of other workloads and allocators")
+    parser.add_argument(
+        "--update", action="store_true", help="keep what the results file has of other workloads and allocators"
+    )
     parser.add_argument("--seed", type=int, help="of the random sizes; drawn, printed and stored unless it is given")
 
 

@@ -66,13 +66,15 @@ def test_the_newest_run_like_this_that_has_not_ended(tmp_path, monkeypatch, data
     interrupted(config, folders[0], 2)
     interrupted(config, folders[1], 4)
     interrupted(config | {"seed": 3}, folders[2], 2)
+    (tmp_path / "runs" / "run" / "2026-01-04_00-00-00").mkdir()
+    (tmp_path / "runs" / "run" / "2026-01-04_00-00-00" / "config.yaml").write_text("of: another version")
     cli._main([*words(data), "resume=auto"])
     assert (folders[1] / "result.json").exists() and not (folders[0] / "result.json").exists()
     cli._main([*words(data), "resume=auto"])
     assert (folders[0] / "result.json").exists() and not (folders[2] / "result.json").exists()
-    assert len(list((tmp_path / "runs" / "run").iterdir())) == 3
-    cli._main([*words(data), "resume=auto"])  # none is left
     assert len(list((tmp_path / "runs" / "run").iterdir())) == 4
+    cli._main([*words(data), "resume=auto"])  # none is left
+    assert len(list((tmp_path / "runs" / "run").iterdir())) == 5
 
 
 def test_early_stopping_and_plateau_go_on_across_a_resume(tmp_path, data):

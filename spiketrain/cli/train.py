@@ -192,8 +192,12 @@ def continued(config: dict[str, Any], folder: Path, *, named: bool) -> Path | No
     for candidate in [folder] if named else beside:
         if not (candidate / "config.yaml").is_file():
             continue
-        kept = flat(check(_read(candidate / "config.yaml", candidate)))
-        wanted = flat(config)
+        try:
+            kept, wanted = flat(check(_read(candidate / "config.yaml", candidate))), flat(config)
+        except ConfigError:
+            if named:
+                raise
+            continue  # another version wrote it, or its disk damaged it
         other = [
             key for key in sorted(kept | wanted) if kept.get(key) != wanted.get(key) and key not in RESUME_MAY_CHANGE
         ]

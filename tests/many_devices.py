@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from flax import nnx
 from jax.sharding import NamedSharding, PartitionSpec
+from one_of_several import VOWELS, losses
 
 import spiketrain as st
 from spiketrain import environ
@@ -34,37 +35,16 @@ def data(tmp_path_factory):
     return path
 
 
-def losses(config, steps):
-    t = make_trainer(config, None)
-    assert t.mesh.size == config["trainer"]["devices"]
-    data, train_step, found = step.on_devices(t.splits["train"], t.mesh), t.functions.train_step(), []
-    for n in range(steps):
-        if n % t.steps_per_epoch == 0:
-            order, _ = t._order(n // t.steps_per_epoch)
-        t.leaves, sums = train_step(t.leaves, data, order)
-        found.append(float(sums["loss"][0] / sums["loss"][1]))
-    assert all(leaf.sharding.is_fully_replicated for leaf in t.leaves)
-    return found, t.evaluate("test")
-
-
 def test_losses_do_not_depend_on_the_number_of_devices():
     """With the encoder's noise and dropout, which are those of the whole batch: 50 steps of real data."""
-    settings = {"validation_fraction": 0.1, "batch_size": 24}
-    logger = {"tensorboard": False, "pictures": False, "progress": False}
-    given = {
-        "model": {"name": "spiking_net", "hidden": [32], "input_scale": 3.0, "dropout": 0.25},
-        "optimizer": {"name": "adamw", "learning_rate": 0.005},
-        "encoder": {"name": "direct", "noise": 0.2},
-        "data": {"name": "vowels"},
-        "logger": logger,
-    }
-    by_count = {n: losses(check(given | {"trainer": settings | {"devices": n}}), 50) for n in (1, 2, 8)}
-    one, metrics = by_count[1]
-    assert one[-1] < one[0] - 0.02
-    assert metrics["rate_hz/spiking/0"] > 1
+    found = {n: losses(check(VOWELS | {"trainer": VOWELS["trainer"] | {"devices": n}})) for n in (1, 2, 8)}
+    one, metrics = found[1][0], found[1][1].evaluate("test")
+    assert one[-1] < one[0] - 0.02 and metrics["rate_hz/spiking/0"] > 1
     for n in (2, 8):
-        np.testing.assert_allclose(by_count[n][0], one, rtol=1e-6)
-        assert by_count[n][1] == pytest.approx(metrics, rel=1e-4)
+        several, t = found[n]
+        assert t.mesh.size == n and all(leaf.sharding.is_fully_replicated for leaf in t.leaves)
+        np.testing.assert_allclose(several, one, rtol=1e-6)
+        assert t.evaluate("test") == pytest.approx(metrics, rel=1e-4)
 
 
 def test_a_run_continues_on_another_number_of_devices(tmp_path, data):

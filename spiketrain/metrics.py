@@ -4,6 +4,8 @@ A metric is a pair (sum, count); adding the pairs of many batches gives the exac
 batch size. The sum of a firing rate is one number per neuron.
 """
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -33,6 +35,16 @@ def added(batches: list[Sums]) -> dict[str, tuple[np.ndarray, np.ndarray]]:
         name: tuple(sum(np.asarray(sums[name][k], np.float64) for sums in host) for k in range(2))  # type: ignore[misc]
         for name in (host[0] if host else ())
     }
+
+
+def as_json(sums: dict[str, tuple[np.ndarray, np.ndarray]]) -> dict[str, Any]:
+    """Return sums as JSON holds them, to the last bit."""
+    return {name: [x.tolist() for x in pair] for name, pair in sums.items()}
+
+
+def from_json(kept: dict[str, Any]) -> Sums:
+    """Return the sums that `as_json` was given."""
+    return {name: (np.asarray(total, float), np.asarray(count, float)) for name, (total, count) in kept.items()}  # type: ignore[misc]
 
 
 def means(batches: list[Sums]) -> dict[str, float]:

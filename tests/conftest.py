@@ -11,6 +11,8 @@ import pytest
 
 from spiketrain import environ
 
+from runs import compiled_once, write_data
+
 hypothesis.settings.register_profile("core", deadline=None, max_examples=30, derandomize=True)
 hypothesis.settings.load_profile("core")
 
@@ -41,6 +43,21 @@ def x64():
     """Compute in double precision for a whole module: `pytestmark = pytest.mark.usefixtures("x64")`."""
     with jax.enable_x64(True):
         yield
+
+
+@pytest.fixture(scope="module")
+def one_ms():
+    """Train with a time step of one millisecond, and compile what is equal once: for a whole module, as `x64` is."""
+    with environ.context(dt=1.0 * u.ms), compiled_once():
+        yield
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    """The small data set, as a file."""
+    path = tmp_path_factory.mktemp("data") / "small.npz"
+    write_data(path)
+    return path
 
 
 @pytest.fixture

@@ -1,6 +1,5 @@
 """What holds on eight devices. `test_devices.py` runs this file in a process that has them."""
 
-import brainunit as u
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -10,7 +9,6 @@ from jax.sharding import NamedSharding, PartitionSpec
 from one_of_several import VOWELS, losses
 
 import spiketrain as st
-from spiketrain import environ
 from spiketrain.config.check import check
 from spiketrain.errors import TrainingError
 from spiketrain.mesh import is_whole, shared
@@ -18,21 +16,13 @@ from spiketrain.training import devices, step
 from spiketrain.training.checkpoint import steps_in
 from spiketrain.training.run import make_trainer, train
 
-from runs import record, small, write_data
+from runs import record, small
+
+pytestmark = pytest.mark.usefixtures("one_ms")
 
 
-@pytest.fixture(scope="module", autouse=True)
-def one_ms():
+def test_there_are_eight_devices():
     assert jax.device_count() == 8
-    with environ.context(dt=1.0 * u.ms):
-        yield
-
-
-@pytest.fixture(scope="module")
-def data(tmp_path_factory):
-    path = tmp_path_factory.mktemp("data") / "small.npz"
-    write_data(path)
-    return path
 
 
 def test_losses_do_not_depend_on_the_number_of_devices():

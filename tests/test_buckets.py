@@ -3,7 +3,6 @@
 import dataclasses
 from functools import partial
 
-import brainunit as u
 import jax
 import numpy as np
 import pytest
@@ -11,22 +10,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 from test_trainer import bits, metrics_of, trainer
 
-from spiketrain import environ
 from spiketrain.encoders.direct import Direct
 from spiketrain.training import step
 from spiketrain.training.buckets import Buckets
 from spiketrain.training.compilation import COMPILED
 
-from runs import compiled_once, dataset, record
+from runs import dataset, record
+
+pytestmark = pytest.mark.usefixtures("one_ms")
 
 TRIALS, BATCH = 83, 4
 LENGTHS = st.lists(st.integers(1, 30), min_size=TRIALS, max_size=TRIALS).map(np.array)
-
-
-@pytest.fixture(scope="module", autouse=True)
-def one_ms():
-    with environ.context(dt=1.0 * u.ms), compiled_once():
-        yield
 
 
 @given(LENGTHS, st.integers(1, 6), st.integers(0, 99))

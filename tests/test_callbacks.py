@@ -1,13 +1,11 @@
 """What callbacks are told and may ask for; averages of parameters, and parts of a batch."""
 
-import brainunit as u
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 from test_trainer import metrics_of, trainer
 
-from spiketrain import environ
 from spiketrain.encoders.direct import Direct
 from spiketrain.errors import TrainingError
 from spiketrain.losses import CrossEntropy
@@ -15,13 +13,7 @@ from spiketrain.training import step
 from spiketrain.training.callbacks import Callback
 from spiketrain.training.checkpoint import steps_in
 
-from runs import compiled_once
-
-
-@pytest.fixture(scope="module", autouse=True)
-def one_ms():
-    with environ.context(dt=1.0 * u.ms), compiled_once():
-        yield
+pytestmark = pytest.mark.usefixtures("one_ms")
 
 
 class Spy(Callback):

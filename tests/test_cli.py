@@ -13,14 +13,7 @@ from spiketrain.cli import train as cli
 from spiketrain.config.check import check
 from spiketrain.errors import ConfigError
 
-from runs import command, environment, record, refused, words, write_data
-
-
-@pytest.fixture(scope="module")
-def data(tmp_path_factory):
-    path = tmp_path_factory.mktemp("data") / "small.npz"
-    write_data(path)
-    return path
+from runs import command, environment, record, refused, words
 
 
 def one_epoch(data):

@@ -5,23 +5,17 @@ import os
 import shutil
 import sys
 
-import brainunit as u
 import numpy as np
 import pytest
 
-from spiketrain import environ
 from spiketrain.cli import evaluate as cli
 from spiketrain.errors import CheckpointError, ConfigError
 from spiketrain.training.checkpoint import steps_in
 from spiketrain.training.run import evaluate, train
 
-from runs import arrays, command, compiled_once, record, seal, small, write_data
+from runs import arrays, command, record, seal, small, write_data
 
-
-@pytest.fixture(scope="module", autouse=True)
-def one_ms():
-    with environ.context(dt=1.0 * u.ms), compiled_once():
-        yield
+pytestmark = pytest.mark.usefixtures("one_ms")
 
 
 @pytest.fixture(scope="module")

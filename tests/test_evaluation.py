@@ -19,15 +19,11 @@ from spiketrain.errors import DomainError
 from spiketrain.training import disturbances, operations, report
 from spiketrain.training.evaluation import Evaluation, sweep
 
-from runs import compiled_once, dataset
+from runs import dataset
+
+pytestmark = pytest.mark.usefixtures("one_ms")
 
 SMALL = dataset()
-
-
-@pytest.fixture(scope="module", autouse=True)
-def one_ms():
-    with st.environ.context(dt=1.0 * u.ms), compiled_once():
-        yield
 
 
 class Net(nnx.Module):

@@ -2,13 +2,11 @@
 
 import json
 
-import brainunit as u
 import jax.numpy as jnp
 import numpy as np
 import pytest
 from test_trainer import QUIET, bits, trainer
 
-from spiketrain import environ
 from spiketrain.config.check import check
 from spiketrain.data.dataset import Dataset, Split
 from spiketrain.errors import CheckpointError, TrainingError
@@ -18,15 +16,11 @@ from spiketrain.training.health import FiringRates
 from spiketrain.training.log import RunLog
 from spiketrain.training.trainer import LEAST_RATE
 
-from runs import arrays, compiled_once, record, seal, small, write_data
+from runs import arrays, record, seal, small, write_data
+
+pytestmark = pytest.mark.usefixtures("one_ms")
 
 BAD = 5  # a trial whose numbers overflow in the first product
-
-
-@pytest.fixture(scope="module", autouse=True)
-def one_ms():
-    with environ.context(dt=1.0 * u.ms), compiled_once():
-        yield
 
 
 def poisoned():
@@ -126,6 +120,13 @@ def test_nothing_of_a_bad_step_is_kept_to_go_back_to(tmp_path):
     with pytest.raises(TrainingError, match=f"is not finite in step {bad + 1}"):
         t.fit()
     assert steps_in(tmp_path / "run" / "checkpoints")[-1] == bad
+
+
+def test_the_operation_that_makes_a_nan_is_named_where_nans_are_debugged():
+    with pytest.raises(
+        TrainingError, match=r"step \d+, by trainer.debug_nans: invalid value \(nan\) encountered in \w+"
+    ):
+        run(debug_nans=True).fit()
 
 
 def test_going_back_needs_a_folder():

@@ -23,7 +23,7 @@ from spiketrain.training.groups import grouped
 from spiketrain.training.patterns import first_matches
 from spiketrain.training.run import make_trainer
 
-from runs import compiled_once, small, write_data
+from runs import compiled_once, small
 
 seeds = st.integers(0, 2**31 - 1)
 few = settings(max_examples=8)  # of tests that run op by op
@@ -350,13 +350,6 @@ def test_an_optimizer_of_ones_own_takes_groups_and_constraints(monkeypatch):
 
 
 # In a run
-
-
-@pytest.fixture(scope="module")
-def data(tmp_path_factory):
-    path = tmp_path_factory.mktemp("data") / "small.npz"
-    write_data(path)
-    return path
 
 
 def arrays(trainer):

@@ -20,16 +20,9 @@ from spiketrain.training import processes
 from spiketrain.training.checkpoint import steps_in
 from spiketrain.training.run import train
 
-from runs import compiled_once, environment, record, small, write_data
+from runs import compiled_once, environment, record, small
 
 SCRIPT = Path(__file__).with_name("one_of_several.py")
-
-
-@pytest.fixture(scope="module")
-def data(tmp_path_factory):
-    path = tmp_path_factory.mktemp("data") / "small.npz"
-    write_data(path)
-    return path
 
 
 def free_port():

@@ -9,31 +9,18 @@ import subprocess
 import sys
 import time
 
-import brainunit as u
 import pytest
 import yaml
 from test_trainer import bits, metrics_of
 
-from spiketrain import environ
 from spiketrain.cli import train as cli
 from spiketrain.errors import CheckpointError, ConfigError
 from spiketrain.training.checkpoint import restore, steps_in
 from spiketrain.training.run import make_trainer, train
 
-from runs import command, compiled_once, environment, record, refused, small, words, write_data
+from runs import command, environment, record, refused, small, words
 
-
-@pytest.fixture(scope="module", autouse=True)
-def one_ms():
-    with environ.context(dt=1.0 * u.ms), compiled_once():
-        yield
-
-
-@pytest.fixture(scope="module")
-def data(tmp_path_factory):
-    path = tmp_path_factory.mktemp("data") / "small.npz"
-    write_data(path)
-    return path
+pytestmark = pytest.mark.usefixtures("one_ms")
 
 
 @pytest.fixture(scope="module")

@@ -2,31 +2,18 @@
 
 import json
 
-import brainunit as u
 import pytest
 import yaml
 from test_resume import interrupted, same
 
-from spiketrain import environ
 from spiketrain.cli import train as cli
 from spiketrain.errors import ConfigError
 from spiketrain.training.checkpoint import read_meta, steps_in
 from spiketrain.training.run import train
 
-from runs import compiled_once, record, small, words, write_data
+from runs import record, small, words
 
-
-@pytest.fixture(scope="module", autouse=True)
-def one_ms():
-    with environ.context(dt=1.0 * u.ms), compiled_once():
-        yield
-
-
-@pytest.fixture(scope="module")
-def data(tmp_path_factory):
-    path = tmp_path_factory.mktemp("data") / "small.npz"
-    write_data(path)
-    return path
+pytestmark = pytest.mark.usefixtures("one_ms")
 
 
 def configured(words_):

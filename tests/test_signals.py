@@ -6,30 +6,17 @@ import subprocess
 import sys
 import time
 
-import brainunit as u
 import pytest
 import yaml
 from test_resume import same
 
-from spiketrain import environ
 from spiketrain.training.callbacks import Callback
 from spiketrain.training.checkpoint import steps_in
 from spiketrain.training.run import make_trainer, train
 
-from runs import compiled_once, environment, small, words, write_data
+from runs import environment, small, words
 
-
-@pytest.fixture(scope="module", autouse=True)
-def one_ms():
-    with environ.context(dt=1.0 * u.ms), compiled_once():
-        yield
-
-
-@pytest.fixture(scope="module")
-def data(tmp_path_factory):
-    path = tmp_path_factory.mktemp("data") / "small.npz"
-    write_data(path)
-    return path
+pytestmark = pytest.mark.usefixtures("one_ms")
 
 
 FEATURES = {

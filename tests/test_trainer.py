@@ -7,7 +7,6 @@ import logging
 import struct
 import subprocess
 
-import brainunit as u
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -16,7 +15,6 @@ import pytest
 from flax import nnx
 from tensorboardX.proto.event_pb2 import Event
 
-from spiketrain import environ
 from spiketrain.config.check import check
 from spiketrain.config.schema import LoggerSettings, TrainerSettings
 from spiketrain.data.dataset import Dataset, Split
@@ -32,22 +30,11 @@ from spiketrain.training.provenance import git_revision
 from spiketrain.training.run import make_trainer
 from spiketrain.training.trainer import Trainer
 
-from runs import arrays, compiled_once, dataset, record, small, write_data
+from runs import arrays, dataset, record, small
+
+pytestmark = pytest.mark.usefixtures("one_ms")
 
 QUIET = LoggerSettings(tensorboard=False, pictures=False, progress=False)
-
-
-@pytest.fixture(scope="module", autouse=True)
-def one_ms():
-    with environ.context(dt=1.0 * u.ms), compiled_once():
-        yield
-
-
-@pytest.fixture(scope="module")
-def data(tmp_path_factory):
-    path = tmp_path_factory.mktemp("data") / "small.npz"
-    write_data(path)
-    return path
 
 
 def trainer(

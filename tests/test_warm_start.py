@@ -3,7 +3,6 @@
 import shutil
 from pathlib import Path
 
-import brainunit as u
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -11,7 +10,6 @@ import optax
 import pytest
 from flax import nnx
 
-from spiketrain import environ
 from spiketrain.config.schema import LoggerSettings, TrainerSettings
 from spiketrain.errors import CheckpointError
 from spiketrain.models.spiking_net import SpikingNet
@@ -20,15 +18,11 @@ from spiketrain.training.constraints import constrain
 from spiketrain.training.trainer import Trainer
 from spiketrain.training.warm_start import warm_start
 
-from runs import compiled_once, dataset
+from runs import dataset
+
+pytestmark = pytest.mark.usefixtures("one_ms")
 
 TX = optax.adam(0.1)
-
-
-@pytest.fixture(scope="module", autouse=True)
-def one_ms():
-    with environ.context(dt=1.0 * u.ms), compiled_once():
-        yield
 
 
 def net(n_out=2, hidden=(8,), seed=0):

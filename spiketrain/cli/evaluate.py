@@ -2,7 +2,7 @@
 
 spiketrain-eval runs/vowels/2026-01-31_12-00-00
 spiketrain-eval runs/vowels/2026-01-31_12-00-00 --checkpoint best --split validation --json metrics.json
-spiketrain-eval runs/vowels/* --sweep noise=0,0.2,0.5 --sweep bits=8,4,2
+spiketrain-eval runs/vowels/2* --sweep noise=0,0.2,0.5 --sweep bits=8,4,2
 spiketrain-eval runs/vowels/2026-01-31_12-00-00 data=npz data.path=mine.npz --predictions mine.csv
 """
 

@@ -14,7 +14,7 @@ from spiketrain.cli.common import import_plugins
 from spiketrain.config.check import check, check_plugins
 from spiketrain.config.files import JSON_BYTES, YAML_BYTES, parse_json, parse_yaml, read_bytes
 from spiketrain.errors import TrainingError
-from spiketrain.training.recorded import FAILURE, flat
+from spiketrain.training.recorded import FAILURE, differing
 
 STOPPED = (130, 143, -signal.SIGINT, -signal.SIGTERM)
 
@@ -98,9 +98,8 @@ def finished(folder: Path, config: dict[str, Any]) -> bool:
     """Return whether a folder holds the result of just this configuration, up to what is logged."""
     if not (folder / "result.json").is_file() or (folder / FAILURE).exists():
         return False
-    kept, wanted = flat(check(parse_yaml(read_bytes(folder / "config.yaml", YAML_BYTES)))), flat(config)
-    other = [key for key in kept | wanted if kept.get(key) != wanted.get(key) and not key.startswith("logger.")]
-    return not other
+    kept = check(parse_yaml(read_bytes(folder / "config.yaml", YAML_BYTES)))
+    return all(key.startswith("logger.") for key in differing(kept, config))
 
 
 def value_of(folder: Path, monitor: str) -> float | None:

@@ -23,7 +23,7 @@ from spiketrain.config import registry
 from spiketrain.config.check import check, check_plugins
 from spiketrain.config.files import YAML_BYTES, parse_yaml, read_bytes
 from spiketrain.errors import ConfigError
-from spiketrain.training.recorded import flat
+from spiketrain.training.recorded import differing
 
 # No bit of the steps already taken depends on these. Of those to come, more epochs stretch the schedule, and another
 # number of devices adds in another order.
@@ -193,20 +193,19 @@ def continued(config: dict[str, Any], folder: Path, *, named: bool) -> Path | No
         if not (candidate / "config.yaml").is_file():
             continue
         try:
-            kept, wanted = flat(check(_read(candidate / "config.yaml", candidate))), flat(config)
+            other = differing(check(_read(candidate / "config.yaml", candidate)), config)
         except ConfigError:
             if named:
                 raise
             continue  # another version wrote it, or its disk damaged it
-        other = [
-            key for key in sorted(kept | wanted) if kept.get(key) != wanted.get(key) and key not in RESUME_MAY_CHANGE
-        ]
-        if named and other:
+        fixed = {key: values for key, values in other.items() if key not in RESUME_MAY_CHANGE}
+        if named and fixed:
+            key, (kept, wanted) = next(iter(fixed.items()))
             raise ConfigError(
-                f"resume=auto: {folder} holds a run with {other[0]}={kept.get(other[0])}, not {wanted.get(other[0])}. "
-                "Choose another folder, or write the settings of that run."
+                f"resume=auto: {folder} holds a run with {key}={kept}, not {wanted}. Choose another folder, or write the "
+                "settings of that run."
             )
-        if not other and (named or not (candidate / "result.json").exists()):
+        if not fixed and (named or not (candidate / "result.json").exists()):
             return candidate
     return None
 

@@ -16,6 +16,8 @@ import jax
 import numpy as np
 import orbax.checkpoint as ocp
 
+from spiketrain.training.devices import put
+
 Host = dict[str, np.ndarray]
 
 
@@ -44,7 +46,7 @@ def empty_like(x: jax.Array) -> np.ndarray:
 
 def to_devices(host: np.ndarray, like: jax.Array) -> jax.Array:
     """Return what `to_host` took, placed as `like` is. Every process holds all of `host`."""
-    data = jax.make_array_from_callback(host.shape, like.sharding, lambda index: host[index])
+    data = put(host, like.sharding)
     return jax.random.wrap_key_data(data, impl=jax.random.key_impl(like)) if _is_key(like) else data
 
 

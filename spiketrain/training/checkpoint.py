@@ -17,6 +17,7 @@ import numpy as np
 
 from spiketrain.errors import CheckpointError
 from spiketrain.training import arrays, saved
+from spiketrain.training.processes import is_first, of_first
 from spiketrain.training.recorded import lower_is_better
 from spiketrain.training.saved import MANIFEST, META, DamagedCheckpointError, read_meta, restore, verify
 from spiketrain.training.state import Layout
@@ -43,7 +44,7 @@ class Checkpoints:
         self._writing: tuple[int, Future[None]] | None = None
         self._failed: tuple[int, OSError] | None = None
         self._scores: dict[int, float] = {}
-        if jax.process_index() == 0:
+        if is_first():
             self.folder.mkdir(parents=True, exist_ok=True)
             remove_left_overs(self.folder)
             for step in steps_in(self.folder):
@@ -58,7 +59,7 @@ class Checkpoints:
         self.wait()
         text = saved.describe(step, leaves, layout, meta)
         state = dict(zip(layout.names, arrays.to_host(leaves), strict=True))
-        if jax.process_index() == 0 and step not in steps_in(self.folder):
+        if is_first() and step not in steps_in(self.folder):
             score = score_of(meta["metrics"], self.monitor)
             self._writing = step, self._thread.submit(self._write, step, state, text, score)
 
@@ -200,18 +201,14 @@ def restore_newest(folder: Path, leaves: list[jax.Array], layout: Layout) -> tup
         CheckpointError: there is none, or it belongs to another model.
     """
     steps, newest = steps_in(folder), -1
-    if jax.process_index() == 0:
+    if is_first():
         for step_folder in [folder / str(step) for step in steps]:
             try:
                 verify(step_folder)  # older ones too: one of them may be the best, and is needed in the end
                 newest = int(step_folder.name)
             except DamagedCheckpointError as error:
                 _set_aside(step_folder, error)
-    if jax.process_count() > 1:
-        from jax.experimental import multihost_utils
-
-        newest = int(multihost_utils.broadcast_one_to_all(np.int32(newest)))
-    if newest < 0:
+    if (newest := of_first(newest)) < 0:
         raise CheckpointError(f"{folder} holds no checkpoint that can be read; it had {', '.join(map(str, steps))}.")
     return restore(folder / str(newest), leaves, layout), folder / str(newest)
 

@@ -47,6 +47,20 @@ def mesh_of(devices: int | None, batch_size: int) -> Mesh:
     return Mesh(np.array(there[:devices]), (TRIALS,))
 
 
+def part_of(batch_size: int, accumulate: int) -> int:
+    """Return the trials of a part of a batch.
+
+    Raises:
+        TrainingError: the batch cannot be cut into so many equal parts.
+    """
+    if batch_size % accumulate:
+        raise TrainingError(
+            f"trainer.accumulate={accumulate} does not divide trainer.batch_size={batch_size}. Write, for example, "
+            f"`trainer.batch_size={-(-batch_size // accumulate) * accumulate}`."
+        )
+    return batch_size // accumulate
+
+
 def whole(mesh: Mesh) -> NamedSharding:
     """Return the sharding of what every device holds: parameters, results, data."""
     return NamedSharding(mesh, PartitionSpec())

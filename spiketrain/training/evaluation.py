@@ -5,7 +5,6 @@ from typing import Any, NamedTuple
 
 import brainunit as u
 import jax
-import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 from jax.sharding import Mesh
@@ -95,7 +94,7 @@ class Evaluation:
         size = -(-size // self.mesh.size) * self.mesh.size
         self._batches = step.batches(split, size, self.mesh)
         for i, batch in enumerate(self._batches):
-            batch["trial"] = jax.device_put(np.arange(i * size, (i + 1) * size), devices.by_trial(self.mesh))
+            batch["trial"] = devices.put(np.arange(i * size, (i + 1) * size), devices.by_trial(self.mesh))
         self._programs: dict[Any, Callable[..., Any]] = {}
         self._spikes: bool | None = None
 
@@ -199,8 +198,7 @@ class Evaluation:
         return jax.jit(run, out_shardings=devices.whole(self.mesh))
 
     def _encoded(self, batch: step.Data) -> tuple[jax.Array, jax.Array]:
-        x = batch["x"].swapaxes(0, 1)
-        return self.encoder(x, jnp.arange(len(x))[:, None] < batch["lengths"], None)
+        return step.encoded(self.encoder, batch)
 
     def _forward(self, model: Any, x: jax.Array) -> jax.Array:
         if self.piece_steps is None:

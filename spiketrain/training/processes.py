@@ -56,6 +56,11 @@ def any_of(number: int) -> int:
     return int(np.max(multihost_utils.process_allgather(np.int32(number))))
 
 
+def of_first(number: int) -> int:
+    """Return the number that the first process has."""
+    return number if jax.process_count() == 1 else int(multihost_utils.broadcast_one_to_all(np.int32(number)))
+
+
 def agreed(path: Path | None) -> Path:
     """Return the path that the first process has; the others wait for it, and give None."""
     if jax.process_count() == 1:

@@ -82,6 +82,12 @@ def flat(config: dict[str, Any], prefix: str = "") -> dict[str, Any]:
     return settings
 
 
+def differing(one: dict[str, Any], other: dict[str, Any]) -> dict[str, tuple[Any, Any]]:
+    """Return the settings that differ between two configurations, by their whole key."""
+    a, b = flat(one), flat(other)
+    return {key: (a.get(key), b.get(key)) for key in sorted(a | b) if a.get(key) != b.get(key)}
+
+
 def lower_is_better(metric: str) -> bool:
     """Return whether the lowest value of a metric is its best: that of a loss, and of no other."""
     return metric.endswith("loss")

@@ -167,9 +167,7 @@ class Functions:
         return jax.jit(evaluate, out_shardings=devices.whole(self.mesh))
 
     def _loss(self, model: Any, batch: Data, key: jax.Array | None) -> tuple[jax.Array, metrics.Sums]:
-        x = batch["x"].swapaxes(0, 1)
-        mask = jnp.arange(x.shape[0])[:, None] < batch["lengths"]
-        x, mask = self.encoder(x, mask, key)
+        x, mask = encoded(self.encoder, batch, key)
         counted = mask & (batch["weight"] > 0)
         halved = environ.context(residuals=self.residuals) if self.residuals != "float32" else nullcontext()
         with halved:  # else what is set around the trainer holds
@@ -186,6 +184,12 @@ class Functions:
         if self.piece_steps is None:
             return forward(model, x, mask)
         return unroll_in_pieces(model, x, mask, steps=self.piece_steps, truncate=self.truncate, method=forward)
+
+
+def encoded(encoder: Callable[..., Any], batch: Data, key: jax.Array | None = None) -> tuple[jax.Array, jax.Array]:
+    """Return the input train `(T, B, channels)` of a batch, and which steps of each trial are no padding."""
+    x = batch["x"].swapaxes(0, 1)
+    return encoder(x, jnp.arange(len(x))[:, None] < batch["lengths"], key)
 
 
 def forward(model: Any, x: jax.Array, mask: jax.Array) -> tuple[jax.Array, dict[str, jax.Array]]:

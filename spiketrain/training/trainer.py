@@ -84,7 +84,7 @@ class Trainer:
         tx = optimizer if isinstance(optimizer, optax.GradientTransformation) else optimizer(self.total_steps)
         given = self.settings
         leaves, self.layout = state.init(model, tx, ema=given.ema_decay is not None)
-        self.mesh = devices.mesh_of(given.devices, part_of(given.batch_size, given.accumulate))
+        self.mesh = devices.mesh_of(given.devices, devices.part_of(given.batch_size, given.accumulate))
         self.leaves = devices.put(leaves, devices.whole(self.mesh))
         self.functions = step.Functions(
             self.layout,
@@ -195,12 +195,13 @@ class Trainer:
         """Begin to write a checkpoint of the present step, unless there is one or a step before it was bad."""
         if self._checkpoints is None or self.step == self._saved or self._bad() >= 0:
             return
-        self._waiting = [metrics.added(self._waiting)] if self._waiting else []  # type: ignore[list-item]
+        waiting = [metrics.added(self._waiting)] if self._waiting else []
+        self._waiting = list[Any](waiting)
         meta = {
             "config": self.config,
             "provenance": self.provenance,
             "metrics": {f"validation/{k}": v for k, v in (validation or {}).items()},
-            "waiting": [{name: [x.tolist() for x in pair] for name, pair in sums.items()} for sums in self._waiting],
+            "waiting": [metrics.as_json(sums) for sums in waiting],
             "callbacks": {type(callback).__name__: callback.state() for callback in self.callbacks},
             "stopped": self._reason,
         }
@@ -236,7 +237,7 @@ class Trainer:
         try:
             self.step = self._saved = meta["step"]
             self._reason = str(meta["stopped"])
-            self._waiting = [_sums(kept) for kept in meta["waiting"]]
+            self._waiting = [metrics.from_json(kept) for kept in meta["waiting"]]
             for callback in self.callbacks:
                 if (kept := meta["callbacks"].get(type(callback).__name__)) is not None:
                     callback.load(kept)
@@ -412,25 +413,6 @@ class Trainer:
             tensorboard=self.logger.tensorboard,
             progress=self.logger.progress and is_first(),
         )
-
-
-def _sums(kept: dict[str, Any]) -> metrics.Sums:
-    """Return sums of metrics that a checkpoint kept."""
-    return {name: (np.asarray(total, float), np.asarray(count, float)) for name, (total, count) in kept.items()}  # type: ignore[misc]
-
-
-def part_of(batch_size: int, accumulate: int) -> int:
-    """Return the trials of a part of a batch.
-
-    Raises:
-        TrainingError: the batch cannot be cut into so many equal parts.
-    """
-    if batch_size % accumulate:
-        raise TrainingError(
-            f"trainer.accumulate={accumulate} does not divide trainer.batch_size={batch_size}. Write, for example, "
-            f"`trainer.batch_size={-(-batch_size // accumulate) * accumulate}`."
-        )
-    return batch_size // accumulate
 
 
 def split(dataset: Dataset, settings: TrainerSettings) -> dict[str, Split]:

@@ -4,6 +4,7 @@ A step is written beside its place and renamed into it, and renamed before it is
 leaves steps that are whole. They are ordered by step, never by clock.
 """
 
+import contextlib
 import logging
 import math
 import re
@@ -192,6 +193,15 @@ def find(path: Path, which: str = "last", monitor: str = "validation/accuracy") 
     )
 
 
+def newest_readable(folder: Path) -> Path | None:
+    """Return the newest step of a checkpoint folder whose meta data can be read; None where there is no such step."""
+    for step in reversed(steps_in(folder)):
+        with contextlib.suppress(DamagedCheckpointError):
+            read_meta(folder / str(step))
+            return folder / str(step)
+    return None
+
+
 def restore_newest(folder: Path, leaves: list[jax.Array], layout: Layout) -> tuple[list[jax.Array], Path]:
     """Restore the newest step that can be read; each that cannot is named in a warning and set aside.
 
@@ -200,17 +210,21 @@ def restore_newest(folder: Path, leaves: list[jax.Array], layout: Layout) -> tup
     Raises:
         CheckpointError: there is none, or it belongs to another model.
     """
-    steps, newest = steps_in(folder), -1
+    steps, newest, restored = steps_in(folder), -1, None
     if is_first():
-        for step_folder in [folder / str(step) for step in steps]:
+        for step in reversed(steps):
             try:
-                verify(step_folder)  # older ones too: one of them may be the best, and is needed in the end
-                newest = int(step_folder.name)
+                if newest < 0:
+                    restored, newest = restore(folder / str(step), leaves, layout), step
+                else:
+                    verify(folder / str(step), leaves, layout)  # it may be the best, and is needed in the end
             except DamagedCheckpointError as error:
-                _set_aside(step_folder, error)
+                _set_aside(folder / str(step), error)
+            except CheckpointError:
+                newest = max(newest, step)  # of another model: if it is the newest, all processes say so below
     if (newest := of_first(newest)) < 0:
         raise CheckpointError(f"{folder} holds no checkpoint that can be read; it had {', '.join(map(str, steps))}.")
-    return restore(folder / str(newest), leaves, layout), folder / str(newest)
+    return restored or restore(folder / str(newest), leaves, layout), folder / str(newest)
 
 
 def _set_aside(step_folder: Path, error: Exception) -> None:

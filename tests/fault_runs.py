@@ -22,6 +22,7 @@ CACHE = tempfile.TemporaryDirectory(prefix="spiketrain-compiled-")
 os.environ |= {"JAX_COMPILATION_CACHE_DIR": CACHE.name, "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0"}
 
 import jax  # noqa: E402
+import numpy as np  # noqa: E402
 
 from spiketrain.cli.common import run  # noqa: E402
 from spiketrain.training import arrays, saved  # noqa: E402
@@ -134,8 +135,21 @@ class Child:
 
 
 def digest(folder: Path) -> str:
-    """Return a digest of all bits of the arrays of the last checkpoint."""
-    return hashlib.sha256((find(folder) / saved.STATE).read_bytes()).hexdigest()
+    """Return a digest of all bits of the arrays of the last checkpoint, read back by a process of its own."""
+    state, into = find(folder) / saved.STATE, folder.with_name(f"{folder.name}.digest")
+
+    def compute() -> None:
+        with arrays._checkpointer() as checkpointer:
+            tree = checkpointer.metadata(state).item_metadata.tree
+        host = {name: np.empty(x.shape, x.dtype) for name, x in sorted(tree.items())}
+        arrays.read(state, host)
+        parts = b"".join(f"{name} {x.dtype} {x.shape}".encode() + x.tobytes() for name, x in host.items())
+        into.write_text(hashlib.sha256(parts).hexdigest())
+
+    if not (into.exists() and folder.name == "whole"):
+        if code := Child(into, compute).wait():
+            raise NotSurvived(f"the last checkpoint cannot be read back: exit code {code}")
+    return into.read_text()
 
 
 # Faults inside a process: each returns what is to be called in it before it trains

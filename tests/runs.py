@@ -5,7 +5,6 @@ import os
 import subprocess
 import sys
 import tempfile
-import zlib
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -134,5 +133,6 @@ def seal(step):
         names = [name for name in json.loads(content)["leaves"] if isinstance(name, str)]
     except (ValueError, TypeError, KeyError, RecursionError):
         names = list(manifest["arrays"])
-    sums = {name: manifest["arrays"].get(name, 0) for name in names}
-    (step / "manifest.json").write_bytes(saved._manifest(zlib.crc32(content), sums))
+    files = {name: saved._size_and_checksum(path) for name, path in saved._files(step).items()}
+    arrays = {name: manifest["arrays"].get(name, 0) for name in names}
+    (step / "manifest.json").write_bytes(saved._manifest(files, arrays))

@@ -178,7 +178,8 @@ def test_a_config_that_is_no_text_is_one_error(tmp_path):
 # Damage
 
 
-STATE = "state.safetensors"
+def arrays_of(folder):
+    return sorted(p for p in (folder / "state").rglob("*") if p.is_file() and p.parent.name == "d")
 
 
 def flip(path):
@@ -193,13 +194,13 @@ DAMAGE = {
     "truncated meta": lambda step: os.truncate(step / "meta.json", 50),
     "empty meta": lambda step: os.truncate(step / "meta.json", 0),
     "foreign meta": lambda step: (step / "meta.json").write_text("[1, 2]"),
-    "meta without a part": lambda step: (step / "meta.json").write_text('{"format": 3, "step": 8}'),
+    "meta without a part": lambda step: (step / "meta.json").write_text('{"format": 2, "step": 8}'),
     "no manifest": lambda step: (step / "manifest.json").unlink(),
     "truncated manifest": lambda step: os.truncate(step / "manifest.json", 1),
-    "no arrays": lambda step: (step / STATE).unlink(),
-    "truncated arrays": lambda step: os.truncate(step / STATE, (step / STATE).stat().st_size // 2),
-    "empty arrays": lambda step: os.truncate(step / STATE, 0),
-    "a flipped bit": lambda step: flip(step / STATE),
+    "no arrays": lambda step: shutil.rmtree(step / "state"),
+    "truncated arrays": lambda step: [os.truncate(p, p.stat().st_size // 2) for p in arrays_of(step)],
+    "empty arrays": lambda step: [os.truncate(p, 0) for p in arrays_of(step)],
+    "a flipped bit": lambda step: [flip(p) for p in arrays_of(step)],
 }
 
 

@@ -1,38 +1,27 @@
-"""Named arrays in one file, as safetensors lays it out: a header of JSON, then bytes, neither compressed nor code.
+"""Named arrays on disk, through orbax: written from copies on the host, read into the model's own shapes.
 
-The format is https://huggingface.co/docs/safetensors, so other programs read the file. What it says of itself is
-compared with what is wanted before an array is read, and no file can ask for more memory than that.
+Orbax finds its arrays by what the files say. All of that is compared with what is wanted before an array is read. Each
+array is files of its own, which say their size: a database of them all (OCDBT) can be forged to unpack into any memory,
+and is neither written nor opened.
 """
 
-import contextlib
-import json
+import logging
 import math
 import os
+import re
 import shutil
 import zlib
-from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any, BinaryIO, NamedTuple
+from typing import Any
 
 import jax
 import numpy as np
+import orbax.checkpoint as ocp
 
-from spiketrain.config.files import JSON_BYTES, open_regular, parse_json
-from spiketrain.errors import CheckpointError
+from spiketrain.config.files import JSON_BYTES, parse_json, read_bytes
 from spiketrain.training.devices import put
 
 Host = dict[str, np.ndarray]
-
-WORDS = {
-    **{
-        f"{word}{bits}": f"{letter}{bits}" for word, letter in (("uint", "U"), ("int", "I")) for bits in (8, 16, 32, 64)
-    },
-    **{"bool": "BOOL", "float64": "F64", "float32": "F32", "float16": "F16", "bfloat16": "BF16", "complex64": "C64"},
-    **{"float8_e4m3fn": "F8_E4M3", "float8_e5m2": "F8_E5M2"},
-}
-DTYPES = {word: np.dtype(name) for name, word in WORDS.items()}
-"""The types of arrays that the format has."""
-LONGEST_SHAPE = 32
 
 
 def describe(x: Any) -> list[Any]:
@@ -64,99 +53,74 @@ def to_devices(host: np.ndarray, like: jax.Array) -> jax.Array:
     return jax.random.wrap_key_data(data, impl=jax.random.key_impl(like)) if _is_key(like) else data
 
 
-def checksum(name: str, array: np.ndarray) -> int:
-    """Return the CRC-32 of an array: of its name, type and shape, and of its bytes."""
-    return zlib.crc32(_bytes(array), zlib.crc32(f"{name} {array.dtype} {array.shape}".encode()))
+def checksum(array: np.ndarray) -> int:
+    """Return the CRC-32 of the bytes of an array."""
+    return zlib.crc32(np.ascontiguousarray(array).reshape(-1).view(np.uint8).data)
 
 
-def write(path: Path, arrays: Host) -> None:
-    """Write arrays into a new file.
+def write(folder: Path, arrays: Host) -> None:
+    """Write arrays into a new folder, from this process alone.
 
     Raises:
         OSError: the disk is full, read-only, gone.
-        CheckpointError: an array is of a type that the format does not have, or there are too many.
     """
-    for name, x in arrays.items():
-        if x.dtype.name not in WORDS:
-            raise CheckpointError(f"`{name}` is of type {x.dtype}, and checkpoints hold {', '.join(WORDS)}.")
-    header = _header({name: (x.dtype.name, x.shape) for name, x in arrays.items()})
-    if len(header) > JSON_BYTES:
-        raise CheckpointError(f"The names of {len(arrays)} arrays take {len(header)} bytes, of at most {JSON_BYTES}.")
-    needed = len(header) + sum(x.nbytes for x in arrays.values())
-    if (free := shutil.disk_usage(path.parent).free) < needed:
-        raise OSError(28, f"{os.strerror(28)}: {free} bytes are free and {needed} are needed", str(path))
-    with path.open("xb") as file:
-        file.write(header)
-        for x in arrays.values():
-            file.write(_bytes(x))
+    filled = {name: x for name, x in arrays.items() if x.size}  # orbax stores no others
+    needed = sum(x.nbytes for x in filled.values())
+    if (free := shutil.disk_usage(folder.parent).free) < needed:
+        raise OSError(28, f"{os.strerror(28)}: {free} bytes are free and {needed} are needed", str(folder))
+    try:
+        with _checkpointer() as checkpointer:
+            checkpointer.save(folder, args=ocp.args.PyTreeSave(filled))
+    except ValueError as error:  # tensorstore's own, which holds the number of the system's
+        if found := re.search(r"os_error_code='(\d+)'", str(error)):
+            raise OSError(int(found[1]), os.strerror(int(found[1])), str(folder)) from error
+        raise
 
 
-class Stored(NamedTuple):
-    """An open file of arrays, and where in it each of them begins, of which type and shape."""
-
-    file: BinaryIO
-    places: Mapping[str, tuple[int, np.dtype, tuple[int, ...]]]
-
-    def read(self, name: str, into: np.ndarray) -> None:
-        """Fill an array.
-
-        Raises:
-            ValueError: it is missing, or of another shape or data type than `into`.
-        """
-        if name not in self.places:
-            raise ValueError(f"array `{name}` is missing in {Path(self.file.name).name}")
-        start, dtype, shape = self.places[name]
-        if (dtype, shape) != (into.dtype, into.shape):
-            raise ValueError(f"array `{name}` is stored as {list(shape)} {dtype}")
-        self.file.seek(start)
-        if self.file.readinto(_bytes(into)) != into.nbytes:  # type: ignore[attr-defined]
-            raise ValueError(f"array `{name}` ends early")
-
-
-@contextlib.contextmanager
-def opened(path: Path) -> Iterator[Stored]:
-    """Open a file of arrays. Its header must be, byte for byte, the one that `write` writes for what it says.
+def read(folder: Path, into: Host) -> None:
+    """Fill arrays by name with what `write` wrote.
 
     Raises:
-        OSError: it cannot be read.
-        ValueError: it is no such file.
+        ValueError: naming an array that is missing, or of another shape or data type.
     """
-    with open_regular(path) as file:
-        length = int.from_bytes(file.read(8), "little")
-        if length > JSON_BYTES:
-            raise ValueError(f"{path.name} is not what was written")
-        content = file.read(length)
-        try:
-            said = parse_json(content)
-            described = {name: (DTYPES[x["dtype"]].name, tuple(x["shape"])) for name, x in said.items()}
-            right = all(len(shape) <= LONGEST_SHAPE for _, shape in described.values())
-            right = right and all(type(n) is int and 0 <= n < 2**48 for _, shape in described.values() for n in shape)
-            right = right and _header(described) == length.to_bytes(8, "little") + content
-        except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
-            right = False
-        if not right:
-            raise ValueError(f"{path.name} is not what was written")
-        places, start = {}, 8 + length
-        for name, (dtype, shape) in described.items():
-            places[name] = start, np.dtype(dtype), shape
-            start += np.dtype(dtype).itemsize * math.prod(shape)
-        if (size := os.fstat(file.fileno()).st_size) != start:
-            raise ValueError(f"{path.name} has another size than was written, {size}")
-        yield Stored(file, places)
+    wanted = {name: x for name, x in into.items() if x.size}
+    try:
+        if any(path.name.endswith("ocdbt") for path in folder.rglob("*")):
+            raise ValueError("it holds a database")
+        for name, x in wanted.items():
+            _require_stored_as(folder / name / ".zarray", x, name)
+        with _checkpointer() as checkpointer:
+            arguments = ocp.args.PyTreeRestore(
+                item={name: ocp.utils.to_shape_dtype_struct(x) for name, x in wanted.items()},
+                restore_args={name: ocp.RestoreArgs(restore_type=np.ndarray) for name in wanted},
+                partial_restore=True,
+            )
+            found = checkpointer.restore(folder, args=arguments) if wanted else {}
+    except Exception as error:  # orbax and tensorstore raise whatever their parsers do
+        raise ValueError(" ".join(f"{folder.name}: {error}".split())[:500]) from error
+    for name, x in wanted.items():
+        x[...] = found[name]
 
 
-def _header(described: Mapping[str, tuple[str, tuple[int, ...]]]) -> bytes:
-    entries, end = {}, 0
-    for name, (dtype, shape) in described.items():
-        start, end = end, end + np.dtype(dtype).itemsize * math.prod(shape)
-        entries[name] = {"dtype": WORDS[dtype], "shape": list(shape), "data_offsets": [start, end]}
-    text = json.dumps(entries).encode()
-    text += b" " * (-len(text) % 8)  # arrays begin at multiples of eight bytes
-    return len(text).to_bytes(8, "little") + text
+def _require_stored_as(described: Path, x: np.ndarray, name: str) -> None:
+    """Refuse an array of another size than the model's before it takes memory."""
+    if not described.exists():
+        raise ValueError(f"array `{name}` is missing")
+    stored = parse_json(read_bytes(described, JSON_BYTES))
+    shape, chunks, dtype = (stored[key] for key in ("shape", "chunks", "dtype"))
+    if shape != list(x.shape) or np.dtype(dtype) != x.dtype or math.prod(chunks) > x.size or stored["compressor"]:
+        raise ValueError(f"array `{name}` is stored as {shape} {dtype} in pieces of {chunks}")
 
 
-def _bytes(array: np.ndarray) -> memoryview:
-    return np.ascontiguousarray(array).reshape(-1).view(np.uint8).data
+def _checkpointer() -> ocp.Checkpointer:
+    for name in ("absl", "orbax"):
+        logging.getLogger(name).setLevel(logging.CRITICAL)  # what they log with a traceback they also raise
+    own = jax.process_index()
+    alone = ocp.options.MultiprocessingOptions(
+        primary_host=own, active_processes={own}, barrier_sync_key_prefix=f"spiketrain_{own}"
+    )
+    handler = ocp.PyTreeCheckpointHandler(use_ocdbt=False, use_compression=False, multiprocessing_options=alone)
+    return ocp.Checkpointer(handler, multiprocessing_options=alone)
 
 
 def _is_key(x: jax.Array) -> bool:

@@ -210,21 +210,17 @@ def restore_newest(folder: Path, leaves: list[jax.Array], layout: Layout) -> tup
     Raises:
         CheckpointError: there is none, or it belongs to another model.
     """
-    steps, newest, restored = steps_in(folder), -1, None
+    steps, newest = steps_in(folder), -1
     if is_first():
-        for step in reversed(steps):
+        for step_folder in [folder / str(step) for step in steps]:
             try:
-                if newest < 0:
-                    restored, newest = restore(folder / str(step), leaves, layout), step
-                else:
-                    verify(folder / str(step), leaves, layout)  # it may be the best, and is needed in the end
+                verify(step_folder)  # older ones too: one of them may be the best, and is needed in the end
+                newest = int(step_folder.name)
             except DamagedCheckpointError as error:
-                _set_aside(folder / str(step), error)
-            except CheckpointError:
-                newest = max(newest, step)  # of another model: if it is the newest, all processes say so below
+                _set_aside(step_folder, error)
     if (newest := of_first(newest)) < 0:
         raise CheckpointError(f"{folder} holds no checkpoint that can be read; it had {', '.join(map(str, steps))}.")
-    return restored or restore(folder / str(newest), leaves, layout), folder / str(newest)
+    return restore(folder / str(newest), leaves, layout), folder / str(newest)
 
 
 def _set_aside(step_folder: Path, error: Exception) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 
 import jax
 
-PACKAGES = ("spiketrain", "jax", "jaxlib", "flax", "optax", "brainunit", "numpy")
+PACKAGES = ("spiketrain", "jax", "jaxlib", "flax", "optax", "brainunit", "orbax-checkpoint", "numpy")
 
 
 def provenance() -> dict[str, Any]:

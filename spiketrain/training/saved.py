@@ -1,29 +1,28 @@
 """One saved step: the whole training state, the configuration and what produced them, in a folder.
 
-It holds `state.safetensors` (arrays, by name), `meta.json`, and a manifest with the checksums of every array, of
-`meta.json`, and its own. Damage is recognised before a number is used, by the file and the array that differ. No name or
-size that a file states decides what is opened or how much memory is taken.
+It holds `state` (arrays, by name, as orbax writes them), `meta.json`, and a manifest with size and checksum of every
+file, the checksum of every array, and its own. Damage is recognised before a number is used: by the file that differs,
+or by the array if all files are what was written. No name or size that a file states decides what is opened.
 """
 
 import json
 import os
 import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import jax
 import numpy as np
 
-from spiketrain.config.files import JSON_BYTES, parse_json, read_bytes
+from spiketrain.config.files import JSON_BYTES, open_regular, parse_json, read_bytes
 from spiketrain.errors import CheckpointError
 from spiketrain.training import arrays
 from spiketrain.training.state import Layout
 
 FORMAT = 3
-STATE, META, MANIFEST = "state.safetensors", "meta.json", "manifest.json"
-EARLIER = {"meta": 1, "state": 2}
-"""The formats of before, each by a folder that only it has."""
+STATE, META, MANIFEST = "state", "meta.json", "manifest.json"
+BLOCK = 1 << 22
 
 
 class DamagedCheckpointError(CheckpointError):
@@ -52,10 +51,12 @@ def write(folder: Path, state: dict[str, np.ndarray], meta: bytes) -> None:
     folder.mkdir()
     arrays.write(folder / STATE, state)
     (folder / META).write_bytes(meta)
-    sums = {name: arrays.checksum(name, x) for name, x in state.items()}
-    (folder / MANIFEST).write_bytes(_manifest(zlib.crc32(meta), sums))
-    for path in (folder / STATE, folder / META, folder / MANIFEST, folder):
+    files = {name: _size_and_checksum(path) for name, path in _files(folder).items()}
+    (folder / MANIFEST).write_bytes(_manifest(files, {name: arrays.checksum(x) for name, x in state.items()}))
+    for path in [*_files(folder).values(), folder / MANIFEST]:
         sync(path)
+    for place, _, _ in os.walk(folder):
+        sync(Path(place))
 
 
 def read_meta(step_folder: Path) -> dict[str, Any]:
@@ -76,27 +77,6 @@ def restore(step_folder: Path, leaves: list[jax.Array], layout: Layout) -> list[
     wanted = dict(zip(layout.names, leaves, strict=True))
     require_same(step_folder, wanted)
     return list(read(step_folder, wanted).values())
-
-
-def read(step_folder: Path, like: dict[str, jax.Array]) -> dict[str, jax.Array]:
-    """Return some arrays of a step by name, each of the shape and type of its like, and placed as that is.
-
-    Raises:
-        CheckpointError: the step is damaged.
-    """
-    return {name: arrays.to_devices(host, like[name]) for name, host in _checked(step_folder, like)}
-
-
-def verify(step_folder: Path, leaves: list[jax.Array], layout: Layout) -> None:
-    """Read a step as `restore` does, and keep nothing of it.
-
-    Raises:
-        CheckpointError: the step belongs to another model or is damaged.
-    """
-    wanted = dict(zip(layout.names, leaves, strict=True))
-    require_same(step_folder, wanted)
-    for _ in _checked(step_folder, wanted):
-        pass
 
 
 def require_same(step_folder: Path, wanted: Mapping[str, Any], parts: tuple[str, ...] = ("",)) -> None:
@@ -121,32 +101,45 @@ def require_same(step_folder: Path, wanted: Mapping[str, Any], parts: tuple[str,
         )
 
 
-def _checked(step_folder: Path, like: dict[str, jax.Array]) -> Iterator[tuple[str, np.ndarray]]:
-    """Yield arrays of a step, each read once, and compared with its checksum."""
+def read(step_folder: Path, like: dict[str, jax.Array]) -> dict[str, jax.Array]:
+    """Return some arrays of a step by name, each of the shape and type of its like, and placed as that is.
+
+    Raises:
+        CheckpointError: the step is damaged.
+    """
+    host = {name: arrays.empty_like(x) for name, x in like.items()}
     sums = _read(step_folder)[1]
     try:
-        with arrays.opened(step_folder / STATE) as stored:
-            if stored.places.keys() != sums.keys():
-                raise ValueError(f"{STATE} does not hold the arrays of {MANIFEST}")
-            for name, x in like.items():
-                host = arrays.empty_like(x)
-                stored.read(name, host)
-                if arrays.checksum(name, host) != sums[name]:
-                    raise ValueError(f"array `{name}` in {STATE} is not what was written")
-                yield name, host
+        _compare_files(step_folder)
+        arrays.read((step_folder / STATE).absolute(), host)
+        if wrong := [name for name, x in host.items() if arrays.checksum(x) != sums[name]]:
+            raise ValueError(f"array `{wrong[0]}` is not what was written")
+    except (OSError, ValueError) as error:
+        raise _damaged(step_folder, error) from error
+    return {name: arrays.to_devices(host[name], x) for name, x in like.items()}
+
+
+def verify(step_folder: Path) -> None:
+    """Compare every file of a step with its manifest.
+
+    Raises:
+        DamagedCheckpointError: naming the file that is missing, differs, or was not written.
+    """
+    _read(step_folder)
+    try:
+        _compare_files(step_folder)
     except (OSError, ValueError) as error:
         raise _damaged(step_folder, error) from error
 
 
 def _read(step_folder: Path) -> tuple[dict[str, Any], dict[str, int]]:
     """Return the meta data, and the checksum of each array, once the manifest has shown them to be whole."""
-    for name, number in EARLIER.items():
-        if (step_folder / name).is_dir():
-            raise _of_another_format(step_folder, number)
+    if (step_folder / "meta").is_dir():
+        raise CheckpointError(f"{step_folder} has checkpoint format 1; this version reads {FORMAT}.")
     try:
         manifest = _read_manifest(step_folder)
         content = read_bytes(step_folder / META, JSON_BYTES)
-        if manifest["meta"] != zlib.crc32(content):
+        if manifest["files"].get(META) != [len(content), zlib.crc32(content)]:
             raise ValueError(f"{META} is not what was written")
         meta = _parsed(META, content)
         if not isinstance(meta, dict):
@@ -156,17 +149,19 @@ def _read(step_folder: Path) -> tuple[dict[str, Any], dict[str, int]]:
     except (OSError, ValueError) as error:
         raise _damaged(step_folder, error) from error
     if meta.get("format") != FORMAT:  # whole, so it is no damage
-        raise _of_another_format(step_folder, meta.get("format"))
+        raise CheckpointError(
+            f"{step_folder} has checkpoint format {meta.get('format')!r}; this version reads {FORMAT}."
+        )
     return meta, manifest["arrays"]
 
 
 def _read_manifest(step_folder: Path) -> dict[str, Any]:
     content = read_bytes(step_folder / MANIFEST, JSON_BYTES)
     manifest = _parsed(MANIFEST, content)
-    if not isinstance(manifest, dict) or content != _manifest(manifest.get("meta"), manifest.get("arrays")):
+    if not isinstance(manifest, dict) or content != _manifest(manifest.get("files"), manifest.get("arrays")):
         raise ValueError(f"{MANIFEST} is not what was written")
-    if not isinstance(manifest["arrays"], dict):
-        raise ValueError(f"{MANIFEST} lists no arrays")
+    if not isinstance(manifest["files"], dict) or not isinstance(manifest["arrays"], dict):
+        raise ValueError(f"{MANIFEST} lists no files")
     return manifest
 
 
@@ -193,18 +188,51 @@ def _require_kinds(name: str, meta: dict[str, Any], sums: dict[str, Any]) -> Non
         raise ValueError(f"{MANIFEST} does not list the arrays of {META}")
 
 
+def _compare_files(step_folder: Path) -> None:
+    """Compare what lies in the folder with the manifest; sizes first, so that no more is read than was written."""
+    wanted, there = _read_manifest(step_folder)["files"], _files(step_folder)
+    for name in sorted(wanted.keys() | there.keys()):
+        if name not in there:
+            raise ValueError(f"{name} is missing")
+        if name not in wanted:
+            raise ValueError(f"{name} was not written by it")
+        size = there[name].stat().st_size
+        if not isinstance(wanted[name], list) or [size] != wanted[name][:1]:
+            raise ValueError(f"{name} has another size than was written, {size}")
+    for name, path in there.items():
+        if _size_and_checksum(path) != wanted[name]:
+            raise ValueError(f"{name} is not what was written")
+
+
 def _damaged(step_folder: Path, error: Exception) -> DamagedCheckpointError:
     return DamagedCheckpointError(f"{step_folder} cannot be read: it is damaged ({error}).")
 
 
-def _of_another_format(step_folder: Path, number: Any) -> CheckpointError:
-    return CheckpointError(f"{step_folder} has checkpoint format {number!r}; this version reads {FORMAT}.")
-
-
-def _manifest(meta: Any, sums: Any) -> bytes:
+def _manifest(files: Any, sums: Any) -> bytes:
     """Return the one way to write a manifest, its own checksum included."""
-    content = {"meta": meta, "arrays": sums}
+    content = {"files": files, "arrays": sums}
     return _json(content | {"checksum": zlib.crc32(_json(content))})
+
+
+def _files(step_folder: Path) -> dict[str, Path]:
+    """Return all files by their names within the folder, but for the manifest itself.
+
+    Raises:
+        ValueError: there is a link among them.
+    """
+    paths = [Path(place, name) for place, folders, names in os.walk(step_folder) for name in sorted(folders + names)]
+    if links := [path for path in paths if path.is_symlink()]:
+        raise ValueError(f"{links[0].relative_to(step_folder).as_posix()} is a link")
+    named = {path.relative_to(step_folder).as_posix(): path for path in paths if not path.is_dir()}
+    return {name: path for name, path in named.items() if name != MANIFEST}
+
+
+def _size_and_checksum(path: Path) -> list[int]:
+    checksum, size = 0, 0
+    with open_regular(path) as file:
+        while block := file.read(BLOCK):
+            checksum, size = zlib.crc32(block, checksum), size + len(block)
+    return [size, checksum]
 
 
 def _json(content: Any) -> bytes:

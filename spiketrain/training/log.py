@@ -49,7 +49,7 @@ class RunLog:
                 TimeRemainingColumn(table_column=fixed),
                 TextColumn("{task.fields[metrics]}", table_column=flexible),  # a narrow terminal cuts this one
             )
-            self._bar = Progress(*columns, console=self.console, expand=True)
+            self._bar = Progress(*columns, console=self.console, expand=True, refresh_per_second=4)
             self._task = self._bar.add_task("training", total=total_steps, completed=first_step, speed="", metrics="")
             self._bar.start()
         self.compiled = Compilations()
@@ -122,9 +122,9 @@ class RunLog:
             self._warn(error)
 
     def _show_on_board(self, method: str, *what: Any, **how: Any) -> None:
-        if self._board is not None:
+        if (board := self._board) is not None:  # a picture may arrive from its thread while this is closed
             try:
-                getattr(self._board, method)(*what, **how)
+                getattr(board, method)(*what, **how)
             except OSError as error:
                 self._warn(error)
 

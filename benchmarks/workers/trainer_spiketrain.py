@@ -102,7 +102,7 @@ def alone(trainer, watched):
 
     data, train_step = step.on_devices(trainer.splits["train"], trainer.mesh), trainer.functions.train_step()
     per_epoch, first, last = trainer.steps_per_epoch, watched.first, trainer.total_steps
-    orders = [trainer._order(epoch) for epoch in range(-(-last // per_epoch))]
+    orders = [trainer.epochs.order(epoch) for epoch in range(-(-last // per_epoch))]
     leaves = trainer.leaves
 
     def take(leaves, n):

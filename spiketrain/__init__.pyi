@@ -8,6 +8,7 @@ from .config.schema import LoggerSettings as LoggerSettings
 from .config.schema import TrainerSettings as TrainerSettings
 from .data.dataset import Dataset as Dataset
 from .data.dataset import Split as Split
+from .data.idx import load_idx as load_idx
 from .data.npz import load_npz as load_npz
 from .data.vowels import load_vowels as load_vowels
 from .domain import POSITIVE as POSITIVE

@@ -91,6 +91,7 @@ _ENTRIES: dict[str, dict[str, Entry]] = {
     "data": {
         "vowels": Entry(schema.Vowels, "spiketrain.data.vowels:load_vowels"),
         "npz": Entry(schema.Npz, "spiketrain.data.npz:load_npz"),
+        "idx": Entry(schema.Idx, "spiketrain.data.idx:load_idx"),
     },
     "encoder": {
         "direct": Entry(schema.Direct, "spiketrain.encoders.direct:Direct"),

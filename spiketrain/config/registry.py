@@ -92,6 +92,9 @@ _ENTRIES: dict[str, dict[str, Entry]] = {
         "vowels": Entry(schema.Vowels, "spiketrain.data.vowels:load_vowels"),
         "npz": Entry(schema.Npz, "spiketrain.data.npz:load_npz"),
         "idx": Entry(schema.Idx, "spiketrain.data.idx:load_idx"),
+        "shd": Entry(schema.SHD, "spiketrain.data.speech:load_shd"),
+        "ssc": Entry(schema.SSC, "spiketrain.data.speech:load_ssc"),
+        "spoken_digits": Entry(schema.SpokenDigits, "spiketrain.data.speech:load_spoken_digits"),
     },
     "encoder": {
         "direct": Entry(schema.Direct, "spiketrain.encoders.direct:Direct"),

@@ -279,6 +279,45 @@ class Idx:
 
 
 @dataclass
+class SHD:
+    """Spiking Heidelberg Digits; see `spiketrain.data.speech.load_shd`."""
+
+    path: str | None = None
+    bin_ms: float = 10.0
+    steps: int | None = None
+    pool: int = 1
+    clip: bool = False
+    padding: str = one_of("after_last_event", "none")
+    validation_speaker: int | None = None
+
+
+@dataclass
+class SSC:
+    """Spiking Speech Commands; see `spiketrain.data.speech.load_ssc`."""
+
+    path: str | None = None
+    bin_ms: float = 10.0
+    steps: int | None = None
+    pool: int = 1
+    clip: bool = False
+    padding: str = one_of("after_last_event", "none")
+
+
+@dataclass
+class SpokenDigits:
+    """Digits of six speakers; see `spiketrain.data.speech.load_spoken_digits`."""
+
+    path: str | None = None
+    bin_ms: float = 8.0
+    steps: int | None = None
+    pool: int = 1
+    clip: bool = False
+    padding: str = one_of("after_last_event", "none")
+    held_out_speaker: int | None = None
+    validation_speaker: int | None = None
+
+
+@dataclass
 class Direct:
     """See `spiketrain.Direct`."""
 

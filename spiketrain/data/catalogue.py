@@ -48,6 +48,27 @@ CATALOGUE = {
             "`apt install dataset-fashion-mnist` on Debian, or https://github.com/zalandoresearch/fashion-mnist",
             installed="/usr/share/datasets/fashion-mnist",
         ),
+        Known(
+            "shd",
+            "Spiking Heidelberg Digits: 8,156 and 2,264 spoken digits, 700 channels, 20 classes, 12 speakers",
+            "shd",
+            ("shd_train.h5", "shd_test.h5"),
+            "https://zenkelab.org/datasets, `shd_train.h5.gz` and `shd_test.h5.gz`, unpacked with gunzip",
+        ),
+        Known(
+            "ssc",
+            "Spiking Speech Commands: 75,466, 9,981 and 20,382 spoken words, 700 channels, 35 classes",
+            "ssc",
+            ("ssc_train.h5", "ssc_valid.h5", "ssc_test.h5"),
+            "https://zenkelab.org/datasets, `ssc_train.h5.gz` and so on, unpacked with gunzip",
+        ),
+        Known(
+            "spoken_digits",
+            "Free Spoken Digit Dataset as spikes: 2,700 and 300 digits, 64 mel bands, 10 classes, 6 speakers",
+            "spoken-digits",
+            ("fsdd_train.h5", "fsdd_test.h5"),
+            "the recordings from https://github.com/Jakobovski/free-spoken-digit-dataset, as spikes in the layout of SHD",
+        ),
     )
 }
 

@@ -2,7 +2,7 @@
 
 import math
 import os
-from typing import Any
+from pathlib import Path
 
 import numpy as np
 
@@ -66,12 +66,12 @@ def load_idx(
             f"load_idx(permute_seed={permute_seed}) permutes pixels. Write layout='pixels', or no permute_seed."
         )
     files = locate(CATALOGUE[f"idx data.source={source}"], path)
-    train, test = (_split(*files[i : i + 2], layout, permute_seed) for i in (0, 2))
+    train, test = (_split(files[i], files[i + 1], layout, permute_seed) for i in (0, 2))
     name = source if permute_seed is None else f"{source}_permuted"
     return Dataset(name, train, test, CLASSES[source])
 
 
-def _split(images: Any, labels: Any, layout: str, permute_seed: int | None) -> Split:
+def _split(images: Path, labels: Path, layout: str, permute_seed: int | None) -> Split:
     x, y = read_idx(images), read_idx(labels)
     if x.ndim != 3 or x.dtype != np.uint8 or len(x) == 0 or 0 in x.shape:
         raise DataError(f"{images}, byte 2: images are bytes of shape (n, height, width), got {x.dtype} of {x.shape}.")

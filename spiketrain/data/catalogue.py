@@ -37,6 +37,15 @@ CATALOGUE = {
     known.name: known
     for known in (
         Known(
+            "vowels",
+            "data=vowels",
+            "Japanese Vowels: 270 and 370 utterances of /ae/, 12 cepstrum coefficients, 9 speakers to tell apart",
+            "vowels",
+            ("japanese_vowels.npz",),
+            "it is a part of spiketrain; install it anew",
+            installed=str(Path(__file__).parent / "files"),
+        ),
+        Known(
             "mnist",
             "data=idx data.source=mnist",
             "handwritten digits: 60,000 and 10,000 images of 28 x 28 pixels, 10 classes",
@@ -91,7 +100,7 @@ CATALOGUE = {
             "DVS128 Gesture: 1,176 and 288 gestures from an event camera, 2 x 128 x 128 channels, 11 classes, 29 people",
             "gesture",
             ("trials_to_train.txt", "trials_to_test.txt"),
-            "https://research.ibm.com/publications/a-low-power-fully-event-based-gesture-recognition-system, unpacked",
+            "https://research.ibm.com/interactive/dvsgesture, `DvsGesture.tar.gz`, unpacked",
         ),
     )
 }
@@ -116,17 +125,21 @@ def locate(known: Known, path: str | None = None) -> tuple[Path, ...]:
     Raises:
         DataError: naming the files that are missing, where they were looked for, and where to get them.
     """
-    folders = folders_of(known, path)
-    for folder in folders:
-        found = [_present(folder, file) for file in known.files]
-        if all(found):
-            return tuple(file for file in found if file)
-    nearest = max(folders, key=lambda folder: sum(_present(folder, file) is not None for file in known.files))
-    missing = [file for file in known.files if _present(nearest, file) is None]
-    raise DataError(
-        f"{known.config} lacks {', '.join(missing)} in {nearest}. Get it: {known.get}. Put it there, or name its "
-        "folder with `data.path=FOLDER`; the environment variable SPIKETRAIN_DATA names the folder of all data sets."
-    )
+    folder, missing = nearest(known, path)
+    if missing:
+        raise DataError(
+            f"{known.config} lacks {', '.join(missing)} in {folder}. Get it: {known.get}. Put it there, or name its "
+            "folder with `data.path=FOLDER`; the environment variable SPIKETRAIN_DATA names the folder of all data sets."
+        )
+    return tuple(file for name in known.files if (file := _present(folder, name)))
+
+
+def nearest(known: Known, path: str | None = None) -> tuple[Path, list[str]]:
+    """Return the folder that holds the most files of a data set, and those that it lacks."""
+    lacking = {
+        folder: [name for name in known.files if _present(folder, name) is None] for folder in folders_of(known, path)
+    }
+    return min(lacking.items(), key=lambda item: len(item[1]))
 
 
 def folders_of(known: Known, path: str | None = None) -> list[Path]:

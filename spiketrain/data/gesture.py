@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from spiketrain.data.aedat import DVS128, read_aedat
-from spiketrain.data.cache import cached
+from spiketrain.data.cache import Parsed, cached
 from spiketrain.data.camera import Trial
 from spiketrain.data.catalogue import CATALOGUE, locate
 from spiketrain.data.dataset import Dataset
@@ -54,20 +54,29 @@ def load_gesture(
 
     Reference: Amir et al. (2017), https://doi.org/10.1109/CVPR.2017.781.
     """
-    folder = locate(CATALOGUE["gesture"], path)[0].parent
-    recordings = {side: _listed(folder / name) for side, name in LISTS.items()}
-    files = [file for side in recordings.values() for pair in side for file in pair]
-    splits, classes = cached(files, {"reader": "gesture"}, lambda: _parse(recordings))
+    splits, classes = read_gesture(path)
     return event_dataset("gesture", splits, classes, bin_ms=bin_ms, steps=steps, pool=pool, clip=clip, padding=padding)
 
 
-def _parse(recordings: dict[str, list[tuple[Path, Path]]]) -> tuple[dict[str, Events], tuple[str, ...]]:
-    splits = {}
-    for side, pairs in recordings.items():
-        labels: list[int] = []
-        users: list[int] = []
-        splits[side] = Events.of_trials(_trials(pairs, labels, users), labels, DVS128, groups=users)
-    return splits, CLASSES
+def read_gesture(path: str | None = None) -> Parsed:
+    """Return the events of the training and the test set, grouped by user, and the names of the classes.
+
+    Raises:
+        DataError: a file is missing or damaged.
+    """
+    folder = locate(CATALOGUE["gesture"], path)[0].parent
+    recordings = {side: _listed(folder / name) for side, name in LISTS.items()}
+
+    def parse() -> Parsed:
+        splits = {}
+        for side, pairs in recordings.items():
+            labels: list[int] = []
+            users: list[int] = []
+            splits[side] = Events.of_trials(_trials(pairs, labels, users), labels, DVS128, groups=users)
+        return splits, CLASSES
+
+    files = [file for side in recordings.values() for pair in side for file in pair]
+    return cached(files, {"reader": "gesture", "recordings": [file.name for file in files]}, parse)
 
 
 def _trials(pairs: list[tuple[Path, Path]], labels: list[int], users: list[int]) -> Iterator[Trial]:

@@ -19,6 +19,7 @@ from spiketrain.data.prophesee import read_dat
 from spiketrain.data.source import Source
 from spiketrain.errors import DataError
 
+NMNIST: Size = (2, 34, 34)
 ENDINGS = (".bin", ".aedat", ".dat", ".npz")
 SIDES = {"train": ("train", "Train"), "test": ("test", "Test"), "validation": ("validation", "valid", "Validation")}
 
@@ -43,8 +44,7 @@ def load_nmnist(
 
     Reference: Orchard et al. (2015), https://doi.org/10.3389/fnins.2015.00437.
     """
-    folder = locate(CATALOGUE["nmnist"], path)[0].parent
-    splits, classes = _parsed(folder, (2, 34, 34))
+    splits, classes = read_recordings(locate(CATALOGUE["nmnist"], path)[0].parent, NMNIST)
     return event_dataset("nmnist", splits, classes, bin_ms=bin_ms, steps=steps, pool=pool, clip=clip, padding=padding)
 
 
@@ -73,7 +73,7 @@ def load_recordings(
     Raises:
         DataError: a folder is missing, a file is damaged, or an argument is not as above.
     """
-    splits, classes = _parsed(Path(path).expanduser(), (2, height, width))
+    splits, classes = read_recordings(Path(path).expanduser(), (2, height, width))
     name = Path(path).name
     return event_dataset(name, splits, classes, bin_ms=bin_ms, steps=steps, pool=pool, clip=clip, padding=padding)
 
@@ -115,7 +115,12 @@ def _read_npz(path: Path, size: Size) -> Trial:
         return from_first(t), placed(source, size, x, y, p > 0, np.arange(len(t)))
 
 
-def _parsed(folder: Path, size: Size) -> Parsed:
+def read_recordings(folder: Path, size: Size) -> Parsed:
+    """Return the events below a folder, `SPLIT/CLASS/FILE`, by split, and the names of the classes.
+
+    Raises:
+        DataError: a folder is missing, or a file is damaged.
+    """
     require_size(size)
     found = {side: next((folder / n for n in names if (folder / n).is_dir()), None) for side, names in SIDES.items()}
     sides = {side: path for side, path in found.items() if path is not None}

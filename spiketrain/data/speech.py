@@ -16,6 +16,7 @@ SPLITS = {
     "ssc": ("train", "validation", "test"),
     "spoken_digits": ("train", "test"),
 }
+UNITS = {"shd": 700, "ssc": 700, "spoken_digits": 64}
 
 
 def load_shd(
@@ -44,7 +45,7 @@ def load_shd(
 
     Reference: Cramer et al. (2020), https://doi.org/10.1109/TNNLS.2020.3044364.
     """
-    splits, classes = _read("shd", path, 700)
+    splits, classes = read_speech("shd", path)
     if validation_speaker is not None:
         _move("validation_speaker", validation_speaker, splits, "validation")
     return event_dataset("shd", splits, classes, bin_ms=bin_ms, steps=steps, pool=pool, clip=clip, padding=padding)
@@ -70,7 +71,7 @@ def load_ssc(
 
     Reference: Cramer et al. (2020), https://doi.org/10.1109/TNNLS.2020.3044364.
     """
-    splits, classes = _read("ssc", path, 700)
+    splits, classes = read_speech("ssc", path)
     return event_dataset("ssc", splits, classes, bin_ms=bin_ms, steps=steps, pool=pool, clip=clip, padding=padding)
 
 
@@ -98,7 +99,7 @@ def load_spoken_digits(
 
     Reference: Jackson et al. (2018), Free Spoken Digit Dataset, https://github.com/Jakobovski/free-spoken-digit-dataset.
     """
-    splits, classes = _read("spoken_digits", path, 64)
+    splits, classes = read_speech("spoken_digits", path)
     if held_out_speaker is not None:
         splits["train"] = Events.joined(splits["train"], splits["test"])
         _move("held_out_speaker", held_out_speaker, splits, "test")
@@ -109,8 +110,13 @@ def load_spoken_digits(
     )
 
 
-def _read(name: str, path: str | None, units: int) -> Parsed:
-    """Return the splits of a data set and the names of its classes."""
+def read_speech(name: str, path: str | None = None) -> Parsed:
+    """Return the events of `shd`, `ssc` or `spoken_digits` by split, and the names of the classes.
+
+    Raises:
+        DataError: a file is missing or damaged.
+    """
+    units = UNITS[name]
     files = dict(zip(SPLITS[name], locate(CATALOGUE[name], path), strict=True))
 
     def parse() -> Parsed:

@@ -220,6 +220,16 @@ def test_damaged_hdf5_is_one_error_that_names_the_file(tmp_path, h5py):
         path.write_bytes(content[:n])
         with pytest.raises(DataError, match=r"bad\.h5 \(\d+ bytes\) is no readable HDF5 file"):
             read_hdf5(path)
+    rng = np.random.default_rng(0)
+    for _ in range(40):
+        damaged = bytearray(content)
+        for at in rng.integers(0, len(content), 3):
+            damaged[at] = rng.integers(256)
+        path.write_bytes(damaged)
+        try:
+            assert len(read_hdf5(path)[0]) <= 8
+        except DataError as error:
+            assert "bad.h5" in str(error) and "\n" not in str(error)
     with pytest.raises(DataError, match=r"nowhere\.h5 cannot be read"):
         read_hdf5(tmp_path / "nowhere.h5")
 

@@ -1,22 +1,15 @@
 """Trials with labels, padded to one length: what every loader returns and every training run reads."""
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol, Self, TypeVar
+from typing import Any, Protocol, Self, TypeVar
 
 import numpy as np
 
 from spiketrain.errors import DataError, ShapeError
 
-if TYPE_CHECKING:
-    from spiketrain.data.trials import DenseTrials
-
 
 class LabelledTrials(Protocol):
-    """What a data set is made of: trials that can be counted, chosen from, and put on a device.
-
-    `trials()` is a pytree of arrays with a method `batch(rows, steps=None)`, which is pure and returns `x`
-    (B, steps, C), `lengths` (B,) and `y` (B,) of those rows. `Split` holds dense trials, `EventSplit` events.
-    """
+    """What a data set is made of: trials that can be counted and chosen from, dense in `Split`, events in `EventSplit`."""
 
     @property
     def lengths(self) -> np.ndarray:
@@ -34,9 +27,6 @@ class LabelledTrials(Protocol):
 
     def take(self, indices: Any) -> Self:
         """Return the trials at `indices`, in that order."""
-
-    def trials(self) -> Any:
-        """Return the arrays that go to the devices, and how a batch is made of them."""
 
 
 Trials = TypeVar("Trials", bound=LabelledTrials)
@@ -81,12 +71,6 @@ class Split:
     def take(self, indices: Any) -> "Split":
         """Return the trials at `indices` (integers, a mask or a slice), in that order."""
         return Split(self.x[indices], self.lengths[indices], self.y[indices])
-
-    def trials(self) -> "DenseTrials":
-        """Return the arrays that go to the devices, and how a batch is made of them."""
-        from spiketrain.data.trials import DenseTrials
-
-        return DenseTrials(self.x, self.lengths, self.y)
 
 
 @dataclass(frozen=True, eq=False)

@@ -12,7 +12,7 @@ from spiketrain.data.events import LAST, Events
 from spiketrain.errors import DataError
 
 if TYPE_CHECKING:
-    from spiketrain.data.trials import EventTrials
+    from spiketrain.data.event_trials import EventTrials
 
 PADDING = ("after_last_event", "none")
 
@@ -87,7 +87,7 @@ class EventSplit:
 
     def trials(self) -> "EventTrials":
         """Return the arrays that go to the devices, and how a batch is made of them."""
-        from spiketrain.data.trials import EventTrials
+        from spiketrain.data.event_trials import EventTrials
 
         events, window = self.events, int(self.events.counts.max())
         if len(events.times) + window > LAST:

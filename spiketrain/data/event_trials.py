@@ -1,4 +1,4 @@
-"""A split on the device: arrays that go there once, and the batch of any rows as a pure function of them."""
+"""Events on the device: arrays that go there once, and the batch of any rows as a pure function of them."""
 
 from dataclasses import dataclass
 from functools import partial
@@ -10,21 +10,6 @@ import jax.numpy as jnp
 from spiketrain.data.binning import binned
 
 Batch = dict[str, jax.Array]
-
-
-@partial(jax.tree_util.register_dataclass, data_fields=["x", "lengths", "y"], meta_fields=[])
-@dataclass(frozen=True)
-class DenseTrials:
-    """Trials as one dense array: `4 n T C` bytes, and 8 per trial."""
-
-    x: Any
-    lengths: Any
-    y: Any
-
-    def batch(self, rows: jax.Array, steps: int | None = None) -> Batch:
-        """Return `x` (B, steps, C), `lengths` (B,) and `y` (B,) of some trials, all T steps unless `steps` is given."""
-        x, lengths, y = jnp.asarray(self.x), jnp.asarray(self.lengths), jnp.asarray(self.y)
-        return {"x": x[rows, :steps], "lengths": lengths[rows], "y": y[rows]}
 
 
 @partial(

@@ -36,10 +36,6 @@ def recording(n=12, seed=0, height=34, width=34, longest=300_000):
     return times, rng.integers(0, width, n), rng.integers(0, height, n), rng.integers(0, 2, n)
 
 
-def dense(split):
-    return split if hasattr(split, "x") else split.dense()
-
-
 def units(x, y, p, size):
     return np.ravel_multi_index((p, y, x), size)
 
@@ -316,7 +312,7 @@ def test_gestures_are_cut_out_by_their_labels(tmp_path):
     for side, name in (("train", "trials_to_train.txt"), ("test", "trials_to_test.txt")):
         split = getattr(data, side)
         np.testing.assert_array_equal(split.y, np.arange(11))
-        assert dense(split).x.sum(axis=(1, 2)).tolist() == counts[name] and min(counts[name]) > 0
+        assert split.dense().x.sum(axis=(1, 2)).tolist() == counts[name] and min(counts[name]) > 0
 
 
 @pytest.mark.parametrize(
@@ -358,9 +354,11 @@ def test_folders_of_recordings_are_classes_in_the_order_of_their_names(tmp_path)
     data = load_nmnist(str(tmp_path), pool=2)
     assert data.classes == ("0", "1", "7") and data.n_channels == 2 * 17 * 17
     np.testing.assert_array_equal(data.train.y, [0, 0, 1, 1, 2, 2])
-    assert dense(data.train).x.sum(axis=(1, 2)).tolist() == [n for (side, *_), n in n_events.items() if side == "Train"]
+    assert data.train.dense().x.sum(axis=(1, 2)).tolist() == [
+        n for (side, *_), n in n_events.items() if side == "Train"
+    ]
     other = load_recordings(str(tmp_path), height=34, width=34, pool=2)
-    np.testing.assert_array_equal(dense(other.test).x, dense(data.test).x)
+    np.testing.assert_array_equal(other.test.dense().x, data.test.dense().x)
     (tmp_path / "Test" / "8").mkdir()
     with pytest.raises(DataError, match="has the class 8, and the training set has only 0, 1, 7"):
         load_nmnist(str(tmp_path))

@@ -28,6 +28,9 @@ class LabelledTrials(Protocol):
     def take(self, indices: Any) -> Self:
         """Return the trials at `indices`, in that order."""
 
+    def dense(self) -> "Split":
+        """Return the same trials as one dense array."""
+
 
 Trials = TypeVar("Trials", bound=LabelledTrials)
 
@@ -71,6 +74,10 @@ class Split:
     def take(self, indices: Any) -> "Split":
         """Return the trials at `indices` (integers, a mask or a slice), in that order."""
         return Split(self.x[indices], self.lengths[indices], self.y[indices])
+
+    def dense(self) -> "Split":
+        """Return these trials, which are dense."""
+        return self
 
 
 @dataclass(frozen=True, eq=False)

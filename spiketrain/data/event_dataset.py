@@ -85,5 +85,4 @@ def event_dataset(
         if outside := split.outside:
             n = len(split.events.times)
             log.warning("data.steps=%d: %d of %d events for %s fall after the last step.", steps, outside, n, side)
-    dense = {side: split.dense() for side, split in made.items()}
-    return Dataset(name, dense["train"], dense["test"], classes, dense.get("validation"))
+    return Dataset(name, made["train"], made["test"], classes, made.get("validation"))

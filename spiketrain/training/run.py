@@ -168,7 +168,7 @@ def restored(
         except CheckpointError as error:
             if not data or isinstance(error, DamagedCheckpointError):
                 raise
-            there = trainer.splits[split].x.shape[-1], len(trainer.classes)
+            there = trainer.splits[split].shape[1], len(trainer.classes)
             raise ConfigError(
                 f"data.name={config['data']['name']} has {there[0]} channels and {there[1]} classes, and the model has "
                 f"others: {error}"

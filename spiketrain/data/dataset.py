@@ -1,11 +1,38 @@
 """Trials with labels, padded to one length: what every loader returns and every training run reads."""
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol, Self, TypeVar
 
 import numpy as np
 
 from spiketrain.errors import DataError, ShapeError
+
+
+class LabelledTrials(Protocol):
+    """What a data set is made of: trials that can be counted and chosen from, dense in `Split`, events in `EventSplit`."""
+
+    @property
+    def lengths(self) -> np.ndarray:
+        """The number of steps of each trial, (n,)."""
+
+    @property
+    def y(self) -> np.ndarray:
+        """The labels, (n,)."""
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """The number of steps T and of channels C."""
+
+    def __len__(self) -> int: ...
+
+    def take(self, indices: Any) -> Self:
+        """Return the trials at `indices`, in that order."""
+
+    def dense(self) -> "Split":
+        """Return the same trials as one dense array."""
+
+
+Trials = TypeVar("Trials", bound=LabelledTrials)
 
 
 @dataclass(frozen=True, eq=False)
@@ -39,20 +66,30 @@ class Split:
     def __len__(self):
         return len(self.y)
 
+    @property
+    def shape(self) -> tuple[int, int]:
+        """T and C."""
+        return self.x.shape[1:]
+
     def take(self, indices: Any) -> "Split":
         """Return the trials at `indices` (integers, a mask or a slice), in that order."""
         return Split(self.x[indices], self.lengths[indices], self.y[indices])
 
+    def dense(self) -> "Split":
+        """Return these trials, which are dense."""
+        return self
+
 
 @dataclass(frozen=True, eq=False)
 class Dataset:
-    """Holds a training and a test split of the same C channels and T steps, labelled with the same classes.
+    """Holds splits of the same C channels and T steps, labelled with the same classes.
 
     Args:
         name: what the data are called in logs.
         train: the trials to learn from.
         test: the trials to report on.
         classes: the name of each label, in order.
+        validation: the trials to choose by, where the data set has its own; otherwise they are drawn from `train`.
 
     Raises:
         ShapeError: the splits disagree about T or C.
@@ -60,18 +97,22 @@ class Dataset:
     """
 
     name: str
-    train: Split
-    test: Split
+    train: LabelledTrials
+    test: LabelledTrials
     classes: tuple[str, ...]
+    validation: LabelledTrials | None = None
 
     def __post_init__(self):
-        if self.train.x.shape[1:] != self.test.x.shape[1:]:
-            raise ShapeError(
-                f"Dataset(train=..., test=...) expects the same (T, C) in both splits, "
-                f"got {self.train.x.shape[1:]} and {self.test.x.shape[1:]}. "
-                f"Pad the shorter trials with zeros at the end and give their lengths."
-            )
-        for name, split in (("train", self.train), ("test", self.test)):
+        splits = {"train": self.train, "test": self.test, "validation": self.validation}
+        for name, split in splits.items():
+            if split is None:
+                continue
+            if split.shape != self.train.shape:
+                raise ShapeError(
+                    f"Dataset(train=..., {name}=...) expects the same (T, C) in both splits, "
+                    f"got {self.train.shape} and {split.shape}. "
+                    f"Pad the shorter trials with zeros at the end and give their lengths."
+                )
             if split.y.max() >= self.n_classes:
                 i = int(np.argmax(split.y))
                 raise DataError(
@@ -83,12 +124,12 @@ class Dataset:
     @property
     def n_channels(self) -> int:
         """The number of channels C."""
-        return self.train.x.shape[2]
+        return self.train.shape[1]
 
     @property
     def n_steps(self) -> int:
         """The number of time steps T that every trial is padded to."""
-        return self.train.x.shape[1]
+        return self.train.shape[0]
 
     @property
     def n_classes(self) -> int:
@@ -96,7 +137,7 @@ class Dataset:
         return len(self.classes)
 
 
-def split_validation(split: Split, fraction: float, seed: int) -> tuple[Split, Split | None]:
+def split_validation(split: Trials, fraction: float, seed: int) -> tuple[Trials, Trials | None]:
     """Hold out a share of every class for validation.
 
     Of a class with k trials, k * fraction are drawn, rounded to the nearest integer (a half to the even one).

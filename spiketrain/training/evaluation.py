@@ -10,7 +10,7 @@ from flax import nnx
 from jax.sharding import Mesh
 
 from spiketrain import environ, metrics
-from spiketrain.data.dataset import Split
+from spiketrain.data.dataset import LabelledTrials
 from spiketrain.encoders.direct import Direct
 from spiketrain.errors import DomainError
 from spiketrain.losses import CrossEntropy
@@ -77,7 +77,7 @@ class Evaluation:
     def __init__(
         self,
         model: Any,
-        split: Split,
+        split: LabelledTrials,
         *,
         loss: Any = None,
         encoder: Any = None,
@@ -93,8 +93,6 @@ class Evaluation:
         size = min(256, len(split)) if batch_size is None else batch_size
         size = -(-size // self.mesh.size) * self.mesh.size
         self._batches = step.batches(split, size, self.mesh)
-        for i, batch in enumerate(self._batches):
-            batch["trial"] = devices.put(np.arange(i * size, (i + 1) * size), devices.by_trial(self.mesh))
         self._programs: dict[Any, Callable[..., Any]] = {}
         self._spikes: bool | None = None
 

@@ -11,18 +11,20 @@ import numpy as np
 from spiketrain.environ import dt_in_seconds
 from spiketrain.errors import TrainingError
 from spiketrain.training.callbacks import Callback
-from spiketrain.training.step import Data, Functions
+from spiketrain.training.step import Functions, SplitData
 
 log = logging.getLogger("spiketrain")
 
 
-def what_is_not_finite(functions: Functions, leaves: list[jax.Array], data: Data, order: jax.Array, at: int) -> str:
+def what_is_not_finite(
+    functions: Functions, leaves: list[jax.Array], data: SplitData, order: jax.Array, at: int
+) -> str:
     """Say what is not finite in the step `at`, the one that `leaves` have not taken: the loss, or which gradients.
 
     The step is computed once more.
     """
 
-    def gradient(leaves: list[jax.Array], data: Data, order: jax.Array) -> Any:
+    def gradient(leaves: list[jax.Array], data: SplitData, order: jax.Array) -> Any:
         return functions.gradient_at(leaves, data, order, at)
 
     found = jax.tree.leaves(jax.jit(gradient)(leaves, data, order))
@@ -50,9 +52,13 @@ def require_finite(name: str, means: dict[str, float], step: int) -> None:
         )
 
 
-def save_batch(path: Path, data: Data, rows: np.ndarray, at: int) -> None:
+def save_batch(path: Path, data: SplitData, rows: np.ndarray, at: int) -> None:
     """Write the trials of a batch, before the encoder, with their places in the training split."""
-    arrays: dict[str, Any] = {name: np.asarray(array[rows]) for name, array in data.items() if name != "weight"}
+    if isinstance(data, dict):
+        batch = {name: array[rows] for name, array in data.items() if name != "weight"}
+    else:
+        batch = data.batch(jax.numpy.asarray(rows))
+    arrays: dict[str, Any] = {name: np.asarray(array) for name, array in batch.items()}
     np.savez(path, **arrays, rows=rows, step=at)
 
 

@@ -86,7 +86,7 @@ def of_one_trial(trainer: Any, leaves: list[jax.Array], trial: int = 0) -> Any:
         trial: which of the validation trials, or of the test trials where none are held out.
     """
     name = "validation" if "validation" in trainer.splits else "test"
-    one = trainer.splits[name].take(np.array([trial]))
+    one = trainer.splits[name].take(np.array([trial])).dense()
     frames = jnp.asarray(one.x[:, : int(one.lengths[0])]).swapaxes(0, 1)
     x, _ = trainer.encoder(frames, jnp.ones(frames.shape[:2], bool))
     model = trainer.layout.evaluation_model([leaf[0] for leaf in leaves] if trainer.members else leaves)

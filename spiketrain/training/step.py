@@ -14,16 +14,21 @@ from flax import nnx
 from jax.sharding import Mesh, NamedSharding
 
 from spiketrain import environ, metrics
-from spiketrain.data.dataset import Split
+from spiketrain.data.dataset import LabelledTrials
+from spiketrain.data.event_split import EventSplit
+from spiketrain.data.event_trials import EventTrials
 from spiketrain.mesh import shared
 from spiketrain.regularizers import firing_rates, spike_counts
 from spiketrain.state import SpikeTrain
-from spiketrain.training import devices
+from spiketrain.training import devices, event_batches
+from spiketrain.training.event_batches import EventBatches, events_on_devices
 from spiketrain.training.order import stream
 from spiketrain.training.state import Layout, TrainState
 from spiketrain.unroll import unroll_in_pieces
 
 Data = dict[str, jax.Array]
+SplitData = Data | EventTrials
+Batches = list[Data] | EventBatches
 
 
 @dataclass(frozen=True)
@@ -78,13 +83,13 @@ class Functions:
         return f if isinstance(self.seed, int) else jax.vmap(f, in_axes=axes)
 
     def _train_step(
-        self, seed: jax.Array, leaves: list[jax.Array], data: Data, order: jax.Array, steps: int | None = None
+        self, seed: jax.Array, leaves: list[jax.Array], data: SplitData, order: jax.Array, steps: int | None = None
     ) -> tuple[list[jax.Array], metrics.Packed]:
         """Take the step of one model, or of each member of an ensemble."""
         return self.of_members(partial(self._one_step, steps), 0, 0, None, 0)(seed, leaves, data, order)
 
     def _one_step(
-        self, steps: int | None, seed: jax.Array, leaves: list[jax.Array], data: Data, order: jax.Array
+        self, steps: int | None, seed: jax.Array, leaves: list[jax.Array], data: SplitData, order: jax.Array
     ) -> tuple[list[jax.Array], metrics.Packed]:
         state = self.layout.state(leaves)
         rows = self.rows(order, state.step)
@@ -114,23 +119,22 @@ class Functions:
         position = at % (order.shape[-1] // self.batch_size)
         return jax.lax.dynamic_slice_in_dim(order, position * self.batch_size, self.batch_size, axis=-1)
 
-    def gradient_at(self, leaves: list[jax.Array], data: Data, order: jax.Array, at: int) -> Any:
+    def gradient_at(self, leaves: list[jax.Array], data: SplitData, order: jax.Array, at: int) -> Any:
         """Return the gradient of the step `at`, whatever the number of steps in `leaves`."""
 
-        def gradient(seed: jax.Array, leaves: list[jax.Array], data: Data, rows: jax.Array) -> Any:
+        def gradient(seed: jax.Array, leaves: list[jax.Array], data: SplitData, rows: jax.Array) -> Any:
             key = jax.random.fold_in(stream(seed, "encoder"), at) if self.draws else None
             return self._gradient(self.layout.state(leaves), data, rows, key, None)[0]
 
         return self.of_members(gradient, 0, 0, None, 0)(self._seed(), leaves, data, self.rows(order, at))
 
     def _gradient(
-        self, state: TrainState, data: Data, rows: jax.Array, key: jax.Array | None, steps: int | None
+        self, state: TrainState, data: SplitData, rows: jax.Array, key: jax.Array | None, steps: int | None
     ) -> tuple[Any, Any, metrics.Sums]:
         """Return the gradient, what else of the model has changed, and the sums, in `accumulate` parts of the batch."""
 
         def of_part(rest: Any, rows: jax.Array, key: jax.Array | None) -> tuple[Any, Any, metrics.Sums]:
-            taken = partial(devices.taken, rows=rows, mesh=self.mesh)
-            batch = {name: taken(a, steps=steps if name == "x" else None) for name, a in data.items()}
+            batch = batch_of(data, rows, steps, self.mesh)
 
             def loss_of(params):
                 model = self.layout.model(*devices.gathered((params, rest), self.mesh), training=True)
@@ -156,17 +160,18 @@ class Functions:
         gradient = jax.tree.map(lambda x: x / self.accumulate, total)
         return gradient, rest, jax.tree.map(lambda x: x.sum(0), sums)
 
-    def temporaries(self, leaves: list[jax.Array], data: Data, order: jax.Array, piece_steps: int | None) -> int:
+    def temporaries(self, leaves: list[jax.Array], data: SplitData, order: jax.Array, piece_steps: int | None) -> int:
         """Return the bytes that a step takes on each device besides arguments and results, with trials in such pieces."""
         step = replace(self, piece_steps=piece_steps)._jitted()
         memory: Any = step.lower(self._seed(), leaves, data, order).compile().memory_analysis()
         return memory.temp_size_in_bytes
 
-    def length(self, data: Data) -> int:
+    def length(self, data: SplitData) -> int:
         """Return the number of time steps of an encoded trial."""
 
-        def encoded(data: Data) -> jax.Array:
-            x = data["x"][:1].swapaxes(0, 1)
+        def encoded(data: SplitData) -> jax.Array:
+            first = data["x"][:1] if isinstance(data, dict) else data.batch(jnp.zeros(1, jnp.int32))["x"]
+            x = first.swapaxes(0, 1)
             return self.encoder(x, jnp.ones(x.shape[:2], bool), jax.random.key(0) if self.draws else None)[0]
 
         return jax.eval_shape(encoded, data).shape[0]
@@ -218,21 +223,39 @@ def forward(model: Any, x: jax.Array, mask: jax.Array) -> tuple[jax.Array, dict[
     return out, {name: spike_counts(spikes, mask)[None] for name, spikes in hidden.items()}
 
 
-def on_devices(split: Split, mesh: Mesh) -> Data:
-    """Put a split on the devices: all of it on each, which takes its part of a batch from it, or a part on each."""
+def on_devices(split: LabelledTrials, mesh: Mesh) -> SplitData:
+    """Put a split on the devices: all of it on each, which takes its part of a batch from it, or a part on each.
+
+    Events are on each as a whole.
+    """
+    if isinstance(split, EventSplit):
+        return events_on_devices(split, mesh)
     if not devices.data_is_divided():
         return devices.put(_arrays(split), devices.whole(mesh))
     rows = np.arange(-(-len(split) // mesh.size) * mesh.size)  # as many on each; no order holds what is added
     return devices.put(_arrays(split.take(rows % len(split))), devices.by_trial(mesh))
 
 
-def batches(split: Split, size: int, mesh: Mesh) -> list[Data]:
-    """Put a split on the devices in batches of one size; the last is filled up with trials of weight zero."""
+def batch_of(data: SplitData, rows: jax.Array, steps: int | None, mesh: Mesh) -> Data:
+    """Return some trials of a split, divided among the devices, within a compiled function."""
+    if isinstance(data, EventTrials):
+        return event_batches.taken(data, rows, steps, mesh)
+    taken = partial(devices.taken, rows=rows, mesh=mesh)
+    return {name: taken(a, steps=steps if name == "x" else None) for name, a in data.items()}
+
+
+def batches(split: LabelledTrials, size: int, mesh: Mesh) -> Batches:
+    """Put a split on the devices in batches of one size; the last is filled up with trials of weight zero.
+
+    `trial` is the place of a trial in the split, beyond the last where a batch is filled up.
+    """
+    if isinstance(split, EventSplit):
+        return EventBatches(split, size, mesh)
     rows = np.arange(-(-len(split) // size) * size)
-    whole = _arrays(split.take(rows % len(split))) | {"weight": (rows < len(split)).astype(np.float32)}
+    whole = _arrays(split.take(rows % len(split))) | {"weight": (rows < len(split)).astype(np.float32), "trial": rows}
     parts = [{k: a[i : i + size] for k, a in whole.items()} for i in range(0, len(rows), size)]
     return [devices.put(part, devices.by_trial(mesh)) for part in parts]
 
 
-def _arrays(split: Split) -> dict[str, np.ndarray]:
+def _arrays(split: Any) -> dict[str, np.ndarray]:
     return {"x": split.x, "lengths": split.lengths, "y": split.y, "weight": np.ones(len(split), np.float32)}

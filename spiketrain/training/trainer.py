@@ -16,7 +16,7 @@ from flax import nnx
 
 from spiketrain import metrics
 from spiketrain.config.schema import LoggerSettings, TrainerSettings
-from spiketrain.data.dataset import Dataset, Split, split_validation
+from spiketrain.data.dataset import Dataset, LabelledTrials, split_validation
 from spiketrain.encoders.direct import Direct
 from spiketrain.errors import CheckpointError, TrainingError
 from spiketrain.losses import CrossEntropy
@@ -120,7 +120,7 @@ class Trainer:
         most = min(given.eval_batch_size, max(held))
         self.eval_size = -(-most // self.mesh.size) * self.mesh.size
         self._evaluate = self.functions.evaluate_batch()
-        self._batches: dict[str, list[step.Data]] = {}
+        self._batches: dict[str, step.Batches] = {}
         self.callbacks: list[Callback] = [*callbacks, pictures.Pictures(self.logger)]
         self.step, self._saved, self._reason = 0, -1, ""
         self._waiting: list[metrics.Packed | metrics.Sums] = []
@@ -427,11 +427,13 @@ class Trainer:
         )
 
 
-def split(dataset: Dataset, settings: TrainerSettings) -> dict[str, Split]:
+def split(dataset: Dataset, settings: TrainerSettings) -> dict[str, LabelledTrials]:
     """Return the splits by name. The test set is never part of another, nor a part of it chosen on."""
     if settings.overfit_batch:
         one = dataset.train.take(np.arange(min(settings.batch_size, len(dataset.train))))
         return {"train": one, "test": one}
+    if dataset.validation is not None:
+        return {"train": dataset.train, "validation": dataset.validation, "test": dataset.test}
     train, validation = split_validation(dataset.train, settings.validation_fraction, settings.validation_seed)
     held = {} if validation is None else {"validation": validation}
     return {"train": train, **held, "test": dataset.test}

@@ -21,7 +21,7 @@ class _OverTime(nnx.BatchNorm):
         if not (epsilon > 0 and math.isfinite(epsilon)):
             raise DomainError(f"{owner}(epsilon=...) must be positive, got {epsilon}.")
         settings = {"momentum": momentum, "epsilon": epsilon, "use_bias": use_bias}
-        super().__init__(in_size[-1], use_fast_variance=False, rngs=rngs, **settings)  # type: ignore[arg-type]
+        super().__init__(in_size[-1], use_fast_variance=False, rngs=rngs, **settings)
 
     def __call__(self, x: jax.Array, mask: jax.Array | None = None) -> jax.Array:
         """Return the normalised train; where the mask is false it is zero."""

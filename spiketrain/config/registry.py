@@ -80,12 +80,17 @@ _ENTRIES: dict[str, dict[str, Entry]] = {
         "batch_norm": Entry(schema.BatchNorm, "spiketrain.layers.norm:BatchNorm"),
         "threshold_batch_norm": Entry(schema.ThresholdBatchNorm, "spiketrain.layers.norm:ThresholdBatchNorm"),
         "dropout": Entry(schema.Dropout, "spiketrain.layers.dropout:Dropout"),
+        "sew": Entry(schema.SEW, "spiketrain.layers.sew:SEW"),
+        "spiking_self_attention": Entry(
+            schema.SpikingSelfAttention, "spiketrain.layers.attention:SpikingSelfAttention"
+        ),
         "flatten": Entry(schema.Flatten, "spiketrain.layers.space:flatten"),
         "reshape": Entry(schema.Reshape, "spiketrain.layers.space:reshape"),
         "pool": Entry(schema.Pool, "spiketrain.layers.space:pool"),
     },
     "readout": {
         "leaky_integrator": Entry(schema.LeakyReadout, "spiketrain.layers.readout:LeakyReadout"),
+        "population": Entry(schema.PopulationReadout, "spiketrain.layers.readout:PopulationReadout"),
         "linear": Entry(schema.LinearReadout, "spiketrain.layers.readout:linear_readout"),
     },
     "neuron": {
@@ -145,7 +150,11 @@ _ENTRIES: dict[str, dict[str, Entry]] = {
         "cosine": Entry(schema.CosineSchedule, "spiketrain.training.optimizers:cosine_schedule"),
         "one_cycle": Entry(schema.OneCycleSchedule, "spiketrain.training.optimizers:one_cycle_schedule"),
     },
-    "loss": {"cross_entropy": Entry(schema.CrossEntropy, "spiketrain.losses:CrossEntropy")},
+    "loss": {
+        "cross_entropy": Entry(schema.CrossEntropy, "spiketrain.losses:CrossEntropy"),
+        "first_spike": Entry(schema.FirstSpike, "spiketrain.losses:FirstSpike"),
+        "van_rossum": Entry(schema.VanRossum, "spiketrain.losses:VanRossum"),
+    },
     "callback": {
         "firing_rates": Entry(schema.FiringRates, "spiketrain.training.health:FiringRates"),
         "early_stopping": Entry(schema.EarlyStopping, "spiketrain.training.early_stopping:EarlyStopping"),

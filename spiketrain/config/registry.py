@@ -29,6 +29,7 @@ KINDS = (
     "reset",
     "data",
     "encoder",
+    "augmentation",
     "optimizer",
     "schedule",
     "loss",
@@ -141,6 +142,18 @@ _ENTRIES: dict[str, dict[str, Entry]] = {
         "delta_modulation": Entry(schema.DeltaModulation, "spiketrain.encoders.delta:DeltaModulation"),
         "step_forward": Entry(schema.StepForward, "spiketrain.encoders.delta:StepForward"),
     },
+    "augmentation": {
+        "time_shift": Entry(schema.TimeShift, "spiketrain.augmentation.time:TimeShift"),
+        "time_stretch": Entry(schema.TimeStretch, "spiketrain.augmentation.time:TimeStretch"),
+        "jitter": Entry(schema.Jitter, "spiketrain.augmentation.time:Jitter"),
+        "event_drop": Entry(schema.EventDrop, "spiketrain.augmentation.drop:EventDrop"),
+        "neuron_mask": Entry(schema.NeuronMask, "spiketrain.augmentation.drop:NeuronMask"),
+        "time_mask": Entry(schema.TimeMask, "spiketrain.augmentation.drop:TimeMask"),
+        "channel_mask": Entry(schema.ChannelMask, "spiketrain.augmentation.drop:ChannelMask"),
+        "channel_roll": Entry(schema.ChannelRoll, "spiketrain.augmentation.channels:ChannelRoll"),
+        "mixup": Entry(schema.Mixup, "spiketrain.augmentation.mix:Mixup"),
+        "cut_mix": Entry(schema.CutMix, "spiketrain.augmentation.mix:CutMix"),
+    },
     "optimizer": {
         "adamw": Entry(schema.AdamW, "spiketrain.training.optimizers:adamw"),
         "sgd": Entry(schema.SGD, "spiketrain.training.optimizers:sgd"),
@@ -223,8 +236,8 @@ def register(kind: str, name: str, *, schema: type | None = None) -> Callable[[A
         spiketrain-train plugins=[mine] model=two_layers model.width=32
 
     Args:
-        kind: one of `model`, `layer`, `readout`, `neuron`, `surrogate`, `reset`, `data`, `encoder`, `optimizer`,
-            `schedule`, `loss`, `callback`.
+        kind: one of `model`, `layer`, `readout`, `neuron`, `surrogate`, `reset`, `data`, `encoder`, `augmentation`,
+            `optimizer`, `schedule`, `loss`, `callback`.
         name: the name in the configuration; a taken one is refused.
         schema: a dataclass of its fields; read from the keyword arguments, their annotations and defaults unless it
             is given. They may be numbers, words, true or false, None, and lists of these.

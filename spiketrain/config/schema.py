@@ -476,6 +476,78 @@ class StepForward:
 
 
 @dataclass
+class TimeShift:
+    """See `spiketrain.augmentation.time.TimeShift`."""
+
+    steps: int = 5
+
+
+@dataclass
+class TimeStretch:
+    """See `spiketrain.augmentation.time.TimeStretch`."""
+
+    factor: float = 1.2
+
+
+@dataclass
+class Jitter:
+    """See `spiketrain.augmentation.time.Jitter`."""
+
+    steps: int = 1
+
+
+@dataclass
+class EventDrop:
+    """See `spiketrain.augmentation.drop.EventDrop`."""
+
+    rate: float = 0.1
+
+
+@dataclass
+class NeuronMask:
+    """See `spiketrain.augmentation.drop.NeuronMask`."""
+
+    rate: float = 0.1
+
+
+@dataclass
+class TimeMask:
+    """See `spiketrain.augmentation.drop.TimeMask`."""
+
+    steps: int = 10
+    count: int = 1
+
+
+@dataclass
+class ChannelMask:
+    """See `spiketrain.augmentation.drop.ChannelMask`."""
+
+    channels: int = 10
+    count: int = 1
+
+
+@dataclass
+class ChannelRoll:
+    """See `spiketrain.augmentation.channels.ChannelRoll`."""
+
+    channels: int = 5
+
+
+@dataclass
+class Mixup:
+    """See `spiketrain.augmentation.mix.Mixup`."""
+
+    alpha: float = 0.2
+
+
+@dataclass
+class CutMix:
+    """See `spiketrain.augmentation.mix.CutMix`."""
+
+    alpha: float = 1.0
+
+
+@dataclass
 class Optimizer:
     """What every optimizer may be told.
 

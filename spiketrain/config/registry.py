@@ -170,6 +170,7 @@ _ENTRIES: dict[str, dict[str, Entry]] = {
     },
     "callback": {
         "firing_rates": Entry(schema.FiringRates, "spiketrain.training.health:FiringRates"),
+        "aim_at_rate": Entry(schema.AimAtRate, "spiketrain.training.aim:AimAtRate"),
         "early_stopping": Entry(schema.EarlyStopping, "spiketrain.training.early_stopping:EarlyStopping"),
         "plateau": Entry(schema.Plateau, "spiketrain.training.plateau:Plateau"),
     },

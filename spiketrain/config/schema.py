@@ -646,6 +646,14 @@ class FiringRates:
 
 
 @dataclass
+class AimAtRate:
+    """See `spiketrain.training.aim.AimAtRate`."""
+
+    rate_hz: float = 10.0
+    trials: int = 128
+
+
+@dataclass
 class EarlyStopping:
     """See `spiketrain.training.early_stopping.EarlyStopping`."""
 

@@ -54,10 +54,13 @@ class Stack(nnx.Module):
             size = after
         self.out_size = size
 
+    def named_layers(self) -> list[tuple[str, Any]]:
+        """Return the layers with their names, in order."""
+        return [(name, getattr(self, name)) for name in self.order]
+
     def through(self, x: jax.Array, mask: jax.Array | None = None) -> jax.Array:
         """Return what the last layer puts out."""
-        for name in self.order:
-            layer = getattr(self, name)
+        for _, layer in self.named_layers():
             x = layer(x, mask=mask) if getattr(layer, "takes_mask", False) else layer(x)
         return x
 
@@ -68,7 +71,7 @@ class Stack(nnx.Module):
     @property
     def takes_mask(self) -> bool:
         """Whether a layer of it takes a mask."""
-        return any(getattr(getattr(self, name), "takes_mask", False) for name in self.order)
+        return any(getattr(layer, "takes_mask", False) for _, layer in self.named_layers())
 
 
 def size_behind(layer: Any, in_size: tuple[int, ...]) -> tuple[int, ...]:

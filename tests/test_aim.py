@@ -6,11 +6,14 @@ from types import SimpleNamespace
 import brainunit as u
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 from flax import nnx
 
 import spiketrain
 from spiketrain import environ
+from spiketrain.data.dataset import Split
+from spiketrain.encoders.direct import Direct
 from spiketrain.errors import ConfigError, DomainError
 from spiketrain.layers.aim import aim_at_rate
 from spiketrain.layers.dropout import Dropout
@@ -21,6 +24,7 @@ from spiketrain.models.sequential import Sequential
 from spiketrain.models.spiking_net import SpikingNet
 from spiketrain.regularizers import firing_rates, spike_counts
 from spiketrain.state import SpikeTrain
+from spiketrain.training import state
 from spiketrain.training.aim import AimAtRate
 from spiketrain.training.run import make_trainer
 
@@ -130,6 +134,22 @@ def test_a_run_starts_at_the_rate_and_a_resumed_one_goes_on(tmp_path, data):
 def test_a_model_without_a_list_of_layers_is_refused():
     other = nnx.Linear(1, 1, rngs=nnx.Rngs(0))
     layout = SimpleNamespace(state=lambda _: SimpleNamespace(params=0, rest=0), model=lambda *_, **__: other)
-    trainer = SimpleNamespace(step=0, layout=layout, splits={"train": None}, leaves=[])
     with pytest.raises(ConfigError, match=r"aim_at_rate needs a model that lists its layers, and Linear has no"):
-        AimAtRate().on_start(trainer)
+        AimAtRate()._aimed(layout, [], X, MASK)
+
+
+def test_every_member_of_an_ensemble_gets_a_factor_of_its_own():
+    models = [Sequential(N, 3, layers={"fc1": LAYERS["fc1"], "spikes1": LIF}, rngs=nnx.Rngs(seed)) for seed in (0, 1)]
+    states = [state.init(model, optax.sgd(0.1)) for model in models]
+    leaves, layout = [jnp.stack(pair) for pair in zip(*(leaves for leaves, _ in states), strict=True)], states[0][1]
+    split = Split(np.asarray(X).swapaxes(0, 1), MASK.sum(0), np.zeros(B, int))
+    trainer = SimpleNamespace(step=0, seed=0, members=2, layout=layout, splits={"train": split}, leaves=leaves)
+    trainer.encoder, trainer.log = Direct(), SimpleNamespace(say=lambda _: None)
+    AimAtRate(rate_hz=25.0, trials=B).on_start(trainer)
+    kernels = layout.names.index("params/fc1/kernel")
+    factors = []
+    for k, model in enumerate(models):
+        aimed = aim_at_rate(model, X, jnp.asarray(MASK), rate_hz=25.0)["spikes1"]
+        np.testing.assert_allclose(trainer.leaves[kernels][k], model.fc1.kernel[...], rtol=1e-4)
+        factors.append(aimed.factor)
+    assert factors[0] != factors[1]

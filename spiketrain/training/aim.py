@@ -35,22 +35,31 @@ class AimAtRate(Callback):
         if trainer.step:
             return
         layout, split = trainer.layout, trainer.splits["train"]
-        state = layout.state(
-            [leaf.addressable_data(0) for leaf in trainer.leaves]
-        )  # on one device of this process alone
+        members = getattr(trainer, "members", 0)  # of an ensemble, whose leaves have an axis of them in front
+        some = split.take(np.random.default_rng(trainer.seed).permutation(len(split))[: self.trials])
+        frames = jnp.asarray(some.x).swapaxes(0, 1)
+        x, mask = trainer.encoder(frames, jnp.arange(len(frames))[:, None] < jnp.asarray(some.lengths))
+        # On one device of this process alone, where every one has the whole.
+        own = [leaf.addressable_data(0) if leaf.is_fully_replicated else leaf for leaf in trainer.leaves]
+        factors: dict[str, list[float]] = {}
+        for k in range(members or 1):
+            for name, (parameter, factor, rate) in self._aimed(
+                layout, [leaf[k] for leaf in own] if members else own, x, mask
+            ):
+                trainer.log.say(f"layer {name} starts at {rate:.3g} Hz: {parameter} times {factor:.3g}")
+                factors.setdefault(parameter, []).append(factor)
+        for parameter, by_member in factors.items():
+            for leaf in {f"params/{parameter}", f"ema/{parameter}"} & set(layout.names):
+                value = trainer.leaves[layout.names.index(leaf)]
+                factor = np.reshape(by_member, (-1, *[1] * (value.ndim - 1))) if members else by_member[0]
+                trainer.leaves = layout.replace(trainer.leaves, leaf, value * factor)
+
+    def _aimed(self, layout: Any, leaves: list[Any], x: Any, mask: Any) -> Any:
+        state = layout.state(leaves)
         model = layout.model(state.params, state.rest, training=True)
         if not hasattr(model, "named_layers"):
             raise ConfigError(
                 f"callbacks.aim_at_rate needs a model that lists its layers, and {type(model).__name__} has no "
                 "`named_layers()`. Write `~callbacks.aim_at_rate`, or give it that method, as `SpikingNet` has it."
             )
-        some = split.take(np.random.default_rng(trainer.seed).permutation(len(split))[: self.trials])
-        frames = jnp.asarray(some.x).swapaxes(0, 1)
-        x, mask = trainer.encoder(frames, jnp.arange(len(frames))[:, None] < jnp.asarray(some.lengths))
-        scaled = aim_at_rate(model, x, mask, rate_hz=self.rate_hz)
-        for name, (parameter, factor, rate) in scaled.items():
-            trainer.log.say(f"layer {name} starts at {rate:.3g} Hz: {parameter} times {factor:.3g}")
-            for leaf in (f"params/{parameter}", f"ema/{parameter}"):
-                if leaf in layout.names:
-                    value = trainer.leaves[layout.names.index(leaf)] * factor
-                    trainer.leaves = layout.replace(trainer.leaves, leaf, value)
+        return aim_at_rate(model, x, mask, rate_hz=self.rate_hz).items()

@@ -17,7 +17,7 @@ from spiketrain.encoders.direct import Direct
 from spiketrain.errors import ConfigError, DomainError
 from spiketrain.layers.aim import aim_at_rate
 from spiketrain.layers.dropout import Dropout
-from spiketrain.layers.linear import linear, recurrent
+from spiketrain.layers.linear import linear
 from spiketrain.layers.norm import BatchNorm
 from spiketrain.layers.sew import SEW
 from spiketrain.models.sequential import Sequential
@@ -26,9 +26,6 @@ from spiketrain.regularizers import firing_rates, spike_counts
 from spiketrain.state import SpikeTrain
 from spiketrain.training import state
 from spiketrain.training.aim import AimAtRate
-from spiketrain.training.run import make_trainer
-
-from runs import small
 
 T, B, N = 40, 8, 10
 RNG = np.random.default_rng(0)
@@ -39,10 +36,7 @@ LAYERS = {
     "fc1": partial(linear, features=30, scale=0.01),
     "spikes1": LIF,
     "drop": partial(Dropout, rate=0.2),
-    "fc2": partial(linear, features=30),
-    "norm2": BatchNorm,
-    "spikes2": partial(recurrent, neuron=LIF),
-    "block": partial(SEW, layers={"fc": partial(linear, features=30), "spikes": LIF}),
+    "block": partial(SEW, layers={"fc": partial(linear, features=30), "norm": BatchNorm, "spikes": LIF}),
 }
 
 
@@ -54,11 +48,8 @@ def dt():
 
 def rates(model):
     model.eval()
-    for _, layer in model.named_layers():  # normalised by this batch, as while it was aimed
-        if isinstance(layer, BatchNorm):
-            layer.train()
-    inputs = (X, MASK) if isinstance(model, Sequential) else (X,)
-    _, seen = nnx.capture(type(model).__call__, SpikeTrain)(model, *map(jnp.asarray, inputs))
+    model.block.norm.train()  # normalised by this batch, as while it was aimed
+    _, seen = nnx.capture(type(model).__call__, SpikeTrain)(model, X, jnp.asarray(MASK))
     trains = {"/".join(map(str, path[:-1])): s.get_value()[0] for path, s in nnx.to_flat_state(seen)}
     return {
         n: float(firing_rates(spike_counts(s, jnp.asarray(MASK)), jnp.asarray(MASK)).mean()) for n, s in trains.items()
@@ -78,24 +69,16 @@ def test_every_layer_fires_at_the_rate_and_only_what_drives_it_is_scaled():
     found = aim_at_rate(model, X, jnp.asarray(MASK), rate_hz=25.0)
     assert {name: aimed.parameter for name, aimed in found.items()} == {
         "spikes1": "fc1/kernel",
-        "spikes2": "norm2/scale",
-        "block/spikes": "block/fc/kernel",
+        "block/spikes": "block/norm/scale",
     }
     after, scaled = params(model), {aimed.parameter: aimed.factor for aimed in found.values()}
     for path, value in before.items():
         np.testing.assert_allclose(after[path], value * scaled.get(path, 1.0), rtol=1e-6, err_msg=path)
     assert found["spikes1"].factor > 10
-    assert (model.norm2.mean[...] == 0).all() and int(model.drop.rngs.dropout.count[...]) == 0
+    assert (model.block.norm.mean[...] == 0).all() and int(model.drop.rngs.dropout.count[...]) == 0
     for name, rate in rates(model).items():
         assert rate == pytest.approx(25.0, rel=0.03), name
         assert found[name].rate_hz == pytest.approx(rate, rel=1e-3)
-
-
-def test_a_spiking_net_is_aimed_too():
-    model = SpikingNet(N, 3, hidden=[20], neuron=LIF, recurrent=False, rngs=nnx.Rngs(0))
-    found = aim_at_rate(model, X, jnp.asarray(MASK), rate_hz=25.0)
-    assert list(found) == ["spiking/0"]
-    assert all(rate == pytest.approx(25.0, rel=0.05) for rate in rates(model).values())
 
 
 def test_a_layer_that_cannot_fire_is_named():
@@ -109,28 +92,6 @@ def test_a_layer_that_cannot_fire_is_named():
         aim_at_rate(model, X, rate_hz=500.0)
 
 
-def test_a_run_starts_at_the_rate_and_a_resumed_one_goes_on(tmp_path, data):
-    callbacks = {"aim_at_rate": {"rate_hz": 60.0, "trials": 15}}
-    config = small(data, trainer__ema_decay=0.5, callbacks=callbacks)
-    trainer = make_trainer(config, tmp_path)
-    before, said = trainer.leaves, []
-    trainer.log = SimpleNamespace(say=said.append)
-    trainer.tell("on_start")
-    changed = {
-        name: (np.asarray(old), np.asarray(new))
-        for name, old, new in zip(trainer.layout.names, before, trainer.leaves, strict=True)
-        if new is not old
-    }
-    assert set(changed) == {"params/linear/0/kernel", "ema/linear/0/kernel"}
-    for old, new in changed.values():
-        np.testing.assert_allclose(new, old * (new.flat[0] / old.flat[0]), rtol=1e-5)
-        assert (new != old).any()
-    assert "layer spiking/0 starts at" in said[0] and "linear/0/kernel times" in said[0]
-    trainer.step, scaled = 1, trainer.leaves
-    trainer.tell("on_start")
-    assert trainer.leaves is scaled
-
-
 def test_a_model_without_a_list_of_layers_is_refused():
     other = nnx.Linear(1, 1, rngs=nnx.Rngs(0))
     layout = SimpleNamespace(state=lambda _: SimpleNamespace(params=0, rest=0), model=lambda *_, **__: other)
@@ -138,18 +99,32 @@ def test_a_model_without_a_list_of_layers_is_refused():
         AimAtRate()._aimed(layout, [], X, MASK)
 
 
-def test_every_member_of_an_ensemble_gets_a_factor_of_its_own():
-    models = [Sequential(N, 3, layers={"fc1": LAYERS["fc1"], "spikes1": LIF}, rngs=nnx.Rngs(seed)) for seed in (0, 1)]
-    states = [state.init(model, optax.sgd(0.1)) for model in models]
-    leaves, layout = [jnp.stack(pair) for pair in zip(*(leaves for leaves, _ in states), strict=True)], states[0][1]
+def test_a_fresh_run_starts_at_the_rate_every_member_by_a_factor_of_its_own():
+    def net(seed):
+        return SpikingNet(N, 3, hidden=[20], neuron=LIF, recurrent=False, rngs=nnx.Rngs(seed))
+
+    models = [net(0), net(1)]
+    states = [state.init(net(seed), optax.sgd(0.1), ema=True) for seed in (0, 1)]
+    before, layout = [jnp.stack(pair) for pair in zip(*(leaves for leaves, _ in states), strict=True)], states[0][1]
     split = Split(np.asarray(X).swapaxes(0, 1), MASK.sum(0), np.zeros(B, int))
-    trainer = SimpleNamespace(step=0, seed=0, members=2, layout=layout, splits={"train": split}, leaves=leaves)
-    trainer.encoder, trainer.log = Direct(), SimpleNamespace(say=lambda _: None)
-    AimAtRate(rate_hz=25.0, trials=B).on_start(trainer)
-    kernels = layout.names.index("params/fc1/kernel")
+    trainer = SimpleNamespace(step=0, seed=0, members=2, layout=layout, splits={"train": split}, leaves=before)
+    said: list[str] = []
+    trainer.encoder, trainer.log = Direct(), SimpleNamespace(say=said.append)
+    callback = AimAtRate(rate_hz=25.0, trials=B)
+    callback.on_start(trainer)
+    changed = {name for name, a, b in zip(layout.names, before, trainer.leaves, strict=True) if a is not b}
+    assert changed == {"params/linear/0/kernel", "ema/linear/0/kernel"}
     factors = []
     for k, model in enumerate(models):
-        aimed = aim_at_rate(model, X, jnp.asarray(MASK), rate_hz=25.0)["spikes1"]
-        np.testing.assert_allclose(trainer.leaves[kernels][k], model.fc1.kernel[...], rtol=1e-4)
+        aimed = aim_at_rate(model, X, jnp.asarray(MASK), rate_hz=25.0)["spiking/0"]
+        for name in changed:
+            np.testing.assert_allclose(
+                trainer.leaves[layout.names.index(name)][k], model.linear[0].kernel[...], rtol=1e-4
+            )
+        assert f"layer spiking/0 starts at {aimed.rate_hz:.3g} Hz" in said[k]
+        assert aimed.rate_hz == pytest.approx(25.0, rel=0.03)
         factors.append(aimed.factor)
     assert factors[0] != factors[1]
+    trainer.step, scaled = 1, trainer.leaves
+    callback.on_start(trainer)  # a resumed run
+    assert trainer.leaves is scaled

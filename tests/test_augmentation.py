@@ -218,9 +218,10 @@ def test_cutmix_weighs_labels_by_steps(seed):
 def test_several_are_applied_in_order_with_keys_of_their_own():
     x, mask, y = map(jnp.asarray, batch(0))
     key = jax.random.key(7)
-    twice = in_order([ALL["time_mask"], ALL["time_mask"]])(x, mask, y, key)[0]
-    once = ALL["time_mask"](x, mask, y, jax.random.fold_in(key, 0))[0]
-    np.testing.assert_array_equal(twice, ALL["time_mask"](once, mask, y, jax.random.fold_in(key, 1))[0])
+    drop, silence = ALL["event_drop"], ALL["neuron_mask"]
+    twice = in_order([drop, silence])(x, mask, y, key)[0]
+    once = drop(x, mask, y, jax.random.fold_in(key, 0))[0]
+    np.testing.assert_array_equal(twice, silence(once, mask, y, jax.random.fold_in(key, 1))[0])
     assert (np.asarray(twice) != np.asarray(once)).any()
     np.testing.assert_array_equal(in_order([])(x, mask, y, key)[0], x)
 

@@ -4,6 +4,7 @@ A program of a whole batch is divided by the compiler, except where time and tri
 be divided by trials, so every device would be sent all of it. Such functions run on each device's own trials.
 """
 
+import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -11,7 +12,8 @@ from typing import Any
 import jax
 from jax.sharding import AxisType, Mesh, PartitionSpec
 
-TRIALS = "data"  # the axis of a mesh along which a batch is divided
+FSDP = "fsdp"  # the axis of a mesh along which parameters are divided
+TRIALS = ("data", FSDP)  # the axes along which a batch is divided: all of them
 
 
 @contextmanager
@@ -41,8 +43,9 @@ def on_own_trials(f: Callable[..., Any], train: Any, *whole: Any) -> Any:
         whole: what every device holds, such as weights.
     """
     mesh = jax.sharding.get_abstract_mesh()
-    if is_whole() or TRIALS not in mesh.axis_names or train.shape[1] % mesh.shape[TRIALS]:
+    axes = tuple(axis for axis in TRIALS if axis in mesh.axis_names)
+    if is_whole() or not axes or train.shape[1] % math.prod(mesh.shape[axis] for axis in axes):
         return f(train, *whole)
-    trains = PartitionSpec(None, TRIALS)
+    trains = PartitionSpec(None, axes)
     given = (trains, *(PartitionSpec() for _ in whole))
     return jax.shard_map(f, mesh=mesh, in_specs=given, out_specs=trains, check_vma=False)(train, *whole)

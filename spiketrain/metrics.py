@@ -1,7 +1,7 @@
 """Metrics as sums that stay on the device until somebody asks for their mean.
 
 A metric is a pair (sum, count); adding the pairs of many batches gives the exact mean over trials, whatever the
-batch size. The sum of a firing rate is one number per neuron.
+batch size. The sum of a firing rate is one number per neuron. Those of an ensemble have a leading axis of members.
 """
 
 from typing import Any
@@ -29,7 +29,7 @@ def classification(logits: jax.Array, labels: jax.Array, per_trial_loss: jax.Arr
 def activity(rates: dict[str, jax.Array], mask: jax.Array) -> Sums:
     """Return, per hidden layer, the firing rate of every neuron in Hz, weighted by the valid steps of the batch."""
     steps = mask.sum().astype(jnp.float32)
-    return {f"rate_hz/{name}": (rate * steps, steps) for name, rate in rates.items()}
+    return {f"rate_hz/{name}": (rate * steps, steps.reshape((1,) * rate.ndim)) for name, rate in rates.items()}
 
 
 def added(batches: list[Sums]) -> dict[str, tuple[np.ndarray, np.ndarray]]:
@@ -52,13 +52,23 @@ def from_json(kept: dict[str, Any]) -> Sums:
 
 
 def means(batches: list[Sums]) -> dict[str, float]:
-    """Return the plain means over some batches; NaN where nothing was counted.
+    """Return the plain means over some batches, and over the members of an ensemble; NaN where nothing was counted.
 
     A layer's rate becomes the mean over its neurons, beside the fraction of them that were silent in all batches.
     """
+    return _means(added(batches))
+
+
+def means_of_members(batches: list[Sums], members: int) -> list[dict[str, float]]:
+    """Return what `means` returns, for each member of an ensemble, whose sums have a leading axis of members."""
+    sums = added(batches)
+    return [_means({name: (total[k], count[k]) for name, (total, count) in sums.items()}) for k in range(members)]
+
+
+def _means(sums: dict[str, tuple[np.ndarray, np.ndarray]]) -> dict[str, float]:
     result = {}
-    for name, (total, count) in added(batches).items():
-        result[name] = float(np.mean(total / count)) if count else float("nan")
+    for name, (total, count) in sums.items():
+        result[name] = float(np.mean(total / count)) if np.all(count) else float("nan")
         if name.startswith("rate_hz/"):
             result[name.replace("rate_hz/", "silent/", 1)] = float(np.mean(total == 0))
     return result

@@ -27,27 +27,59 @@ def test_there_are_eight_devices():
 
 def test_losses_do_not_depend_on_the_number_of_devices():
     """With the encoder's noise and dropout, which are those of the whole batch: 50 steps of real data."""
-    found = {n: losses(check(VOWELS | {"trainer": VOWELS["trainer"] | {"devices": n}})) for n in (1, 2, 8)}
-    one, metrics = found[1][0], found[1][1].evaluate("test")
+
+    def run(n, fsdp=1):
+        return losses(check(VOWELS | {"trainer": VOWELS["trainer"] | {"devices": n, "fsdp": fsdp}}))
+
+    one, t = run(1)
+    metrics = t.evaluate("test")
     assert one[-1] < one[0] - 0.02 and metrics["rate_hz/spiking/0"] > 1
-    for n in (2, 8):
-        several, t = found[n]
-        assert t.mesh.size == n and all(leaf.sharding.is_fully_replicated for leaf in t.leaves)
+    for n, fsdp in ((2, 1), (8, 1), (8, 4)):
+        several, t = run(n, fsdp)
+        assert dict(t.mesh.shape) == {"data": n // fsdp, "fsdp": fsdp}
+        assert all(leaf.sharding.is_fully_replicated for leaf in t.leaves) == (fsdp == 1)
         np.testing.assert_allclose(several, one, rtol=1e-6)
         assert t.evaluate("test") == pytest.approx(metrics, rel=1e-4)
 
 
+def test_parameters_their_moments_and_averages_are_divided(data):
+    t = make_trainer(
+        small(data, trainer__devices=8, trainer__fsdp=4, trainer__batch_size=8, trainer__ema_decay=0.9), None
+    )
+    data_, order = step.on_devices(t.splits["train"], t.mesh), t.epochs.order(0)[0]
+    for _ in range(2):
+        divided = {
+            n: x.sharding.shard_shape(x.shape) for n, x in zip(t.layout.names, t.leaves, strict=True) if x.ndim == 2
+        }
+        assert divided["params/spiking/0/comm/weight"] == (8, 2) and divided["params/linear/0/kernel"] == (3, 2)
+        for of in ("optimizer", "ema"):
+            assert sum(shape == (8, 2) for name, shape in divided.items() if name.startswith(of)) >= 1, divided
+        t.leaves, _ = t.functions.train_step()(t.leaves, data_, order)  # they stay where they are
+
+
+def test_an_ensemble_shares_devices(data):
+    def members(devices, fsdp=1):
+        settings = dict(trainer__devices=devices, trainer__fsdp=fsdp, trainer__batch_size=8, trainer__epochs=2)
+        return make_trainer(small(data, ensemble=2, **settings), None).fit()["members"]
+
+    alone, shared = members(1), members(4, 2)
+    assert alone[0]["test"]["rate_hz/spiking/0"] > 1
+    for a, b in zip(alone, shared, strict=True):
+        assert a["test"] == pytest.approx(b["test"], rel=1e-4)
+
+
 def test_a_run_continues_on_another_number_of_devices(tmp_path, data):
     def config(devices, epochs):
-        return small(data, trainer__devices=devices, trainer__epochs=epochs, trainer__batch_size=8)
+        how = dict(trainer__devices=abs(devices), trainer__fsdp=2 if devices < 0 else 1)
+        return small(data, trainer__epochs=epochs, trainer__batch_size=8, **how)
 
     results = {}
-    for name, first, second in (("whole", 1, 1), ("more", 1, 8), ("fewer", 4, 1)):
+    for name, first, second in (("whole", 1, 1), ("more", 1, 8), ("fewer", 4, 1), ("divided", 1, -4)):
         train(config(first, 2), tmp_path / name)
         results[name] = train(config(second, 4), tmp_path / name, resume=True)[1]
-        assert results[name]["devices"] == second
+        assert results[name]["devices"] == abs(second)
         assert steps_in(tmp_path / name / "checkpoints")[-1] == 8
-    for name in ("more", "fewer"):
+    for name in ("more", "fewer", "divided"):
         assert results[name]["test"] == pytest.approx(results["whole"]["test"], rel=1e-4)
         for a, b in zip(record(tmp_path / name), record(tmp_path / "whole"), strict=True):
             assert (a.pop("step"), a.pop("split")) == (b.pop("step"), b.pop("split"))
@@ -62,6 +94,8 @@ def test_devices_that_cannot_be_had(data):
         with pytest.raises(TrainingError) as error:
             make_trainer(small(data, trainer__devices=count, trainer__batch_size=batch), None)
         assert message in str(error.value)
+    with pytest.raises(TrainingError, match="trainer.fsdp=3 does not divide trainer.devices=4"):
+        make_trainer(small(data, trainer__devices=4, trainer__fsdp=3, trainer__batch_size=8), None)
 
 
 @pytest.mark.parametrize("batch, count", [(1, 1), (31, 1), (32, 2), (48, 3), (64, 4), (100, 5), (128, 8), (1000, 8)])
@@ -71,7 +105,7 @@ def test_the_number_of_devices_unless_it_is_given(batch, count):
 
 
 def divided(mesh, x):
-    return jax.device_put(x, NamedSharding(mesh, PartitionSpec(None, "data")))
+    return jax.device_put(x, NamedSharding(mesh, PartitionSpec(None, ("data", "fsdp"))))
 
 
 @pytest.mark.parametrize("name", ["dense", "bf16", "conv"])
@@ -125,6 +159,6 @@ def test_pieces_within_a_memory_budget_of_each_device(data):
     def temporaries(count):
         t = make_trainer(small(data, trainer__devices=count, trainer__batch_size=16), None)
         data_ = step.on_devices(t.splits["train"], t.mesh)
-        return t.functions.temporaries(t.leaves, data_, t._order(0)[0], None)
+        return t.functions.temporaries(t.leaves, data_, t.epochs.order(0)[0], None)
 
     assert temporaries(8) < temporaries(1)

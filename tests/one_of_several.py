@@ -36,7 +36,7 @@ def losses(config, steps=50):
     data, train_step, found = step.on_devices(t.splits["train"], t.mesh), t.functions.train_step(), []
     for n in range(steps):
         if n % t.steps_per_epoch == 0:
-            order, _ = t._order(n // t.steps_per_epoch)
+            order, _ = t.epochs.order(n // t.steps_per_epoch)
         t.leaves, sums = train_step(t.leaves, data, order)
         found.append(float(sums["loss"][0] / sums["loss"][1]))
     return found, t

@@ -14,6 +14,7 @@ from spiketrain.encoders.direct import Direct
 from spiketrain.training import step
 from spiketrain.training.buckets import Buckets
 from spiketrain.training.compilation import COMPILED
+from spiketrain.training.order import WINDOW, order_by_length, order_of_epoch
 
 from runs import dataset, record
 
@@ -40,11 +41,11 @@ def test_every_batch_is_padded_to_the_smallest_of_a_few_lengths_that_holds_it(le
 
 @given(LENGTHS, st.integers(0, 99))
 def test_trials_move_within_a_window_of_batches_and_are_sorted_there(lengths, seed):
-    plain = np.asarray(step.order_of_epoch(seed, 1, TRIALS))[: TRIALS // BATCH * BATCH]
-    order, longest = step.order_by_length(seed, 1, lengths, BATCH)
+    plain = np.asarray(order_of_epoch(seed, 1, TRIALS))[: TRIALS // BATCH * BATCH]
+    order, longest = order_by_length(seed, 1, lengths, BATCH)
     order = np.asarray(order).reshape(-1, BATCH)
     np.testing.assert_array_equal(longest, lengths[order].max(axis=1))
-    first = step.WINDOW * BATCH
+    first = WINDOW * BATCH
     assert 0 < first < len(plain)
     for window in (plain[:first], plain[first:]):
         batches = [batch for batch in order if batch[0] in window]
@@ -55,9 +56,9 @@ def test_trials_move_within_a_window_of_batches_and_are_sorted_there(lengths, se
 
 def test_the_batches_of_an_epoch_come_in_an_order_of_seed_and_epoch():
     lengths = np.arange(1, TRIALS + 1)
-    longest = {(s, e): np.asarray(step.order_by_length(s, e, lengths, BATCH)[1]) for s in (0, 1) for e in (0, 1, 7)}
+    longest = {(s, e): np.asarray(order_by_length(s, e, lengths, BATCH)[1]) for s in (0, 1) for e in (0, 1, 7)}
     assert len({order.tobytes() for order in longest.values()}) == len(longest)
-    assert not any((np.diff(order[: step.WINDOW]) > 0).all() for order in longest.values())
+    assert not any((np.diff(order[:WINDOW]) > 0).all() for order in longest.values())
 
 
 def test_short_trials_pay_for_fewer_steps():
@@ -93,8 +94,8 @@ def test_a_run_compiles_each_step_once_and_nothing_after_the_first_epoch(tmp_pat
         if event == COMPILED:
             built.append(fun_name)
 
-    end_of_epoch = t._end_of_epoch
-    t._end_of_epoch = lambda *args: (end_of_epoch(*args), after.append(len(built)))
+    end_of_epoch = t._end_epoch
+    t._end_epoch = lambda *args: (end_of_epoch(*args), after.append(len(built)))
     jax.monitoring.register_event_time_span_listener(compiled)
     try:
         result = t.fit()
@@ -115,14 +116,14 @@ def test_a_run_continued_in_the_middle_of_an_epoch_ends_with_the_same_bits():
     train_step, data = part.functions.train_step(), step.on_devices(part.splits["train"], part.mesh)
     assert part.steps_per_epoch == 5
     for n in range(7):
-        order, steps = part._order(n // 5)
+        order, steps = part.epochs.order(n // 5)
         part.leaves, _ = train_step(part.leaves, data, order, steps=steps[n % 5])
     rest.leaves, rest.step = part.leaves, 7
     assert metrics_of(rest.fit()) == expected and bits(rest.leaves) == bits(whole.leaves)
 
 
 def test_the_longest_trial_fits_even_if_the_first_epoch_leaves_it_out():
-    left_out = np.asarray(step.order_of_epoch(0, 0, TRIALS))[TRIALS // BATCH * BATCH :]
+    left_out = np.asarray(order_of_epoch(0, 0, TRIALS))[TRIALS // BATCH * BATCH :]
     lengths = np.full(TRIALS, 5)
     lengths[left_out[0]] = 9
     buckets = Buckets(lengths, count=2, batch_size=BATCH, seed=0)
@@ -138,7 +139,7 @@ def test_a_step_sees_as_many_steps_as_it_is_told():
 
     functions = dataclasses.replace(t.functions, encoder=spy)
     for steps in (None, 5):
-        given = (0, t.leaves, step.on_devices(t.splits["train"], t.mesh), t._order(0)[0])
+        given = (0, t.leaves, step.on_devices(t.splits["train"], t.mesh), t.epochs.order(0)[0])
         jax.eval_shape(partial(functions._train_step, steps=steps), *given)
     assert seen == [((8, 4, 3), (8, 4)), ((5, 4, 3), (5, 4))]
 
@@ -147,4 +148,4 @@ def test_one_bucket_cuts_what_no_trial_needs():
     given = dataset()
     cut = dataclasses.replace(given.train, lengths=np.minimum(given.train.lengths, 5))
     t = trainer(dataclasses.replace(given, train=cut), length_buckets=1)
-    assert t._order(0)[1] == [5] * t.steps_per_epoch
+    assert t.epochs.order(0)[1] == [5] * t.steps_per_epoch

@@ -135,7 +135,7 @@ def test_the_average_of_parameters_follows_its_equation_and_is_what_evaluation_s
     mean = np.asarray(t.leaves[i], np.float64)
     np.testing.assert_array_equal(t.leaves[j], t.leaves[i])
     for _ in range(4):
-        t.leaves, _ = train_step(t.leaves, data, t._order(0)[0])
+        t.leaves, _ = train_step(t.leaves, data, t.epochs.order(0)[0])
         mean = 0.8 * mean + 0.2 * np.asarray(t.leaves[i], np.float64)
         np.testing.assert_allclose(t.leaves[j], mean, rtol=1e-5, atol=1e-6)
     assert np.abs(np.asarray(t.leaves[i]) - mean).max() > 0.01

@@ -35,7 +35,7 @@ def batches(t, steps):
     """Return the trials of the first steps."""
     found = []
     for n in range(steps):
-        order, _ = t._order(n // t.steps_per_epoch)
+        order, _ = t.epochs.order(n // t.steps_per_epoch)
         found.append(np.asarray(t.functions.rows(order, n)))
     return found
 
@@ -61,7 +61,7 @@ def test_the_step_the_layers_and_the_batch_are_named(tmp_path):
     same = run()
     data, train_step = step.on_devices(same.splits["train"], same.mesh), same.functions.train_step()
     for n in range(bad):
-        same.leaves, _ = train_step(same.leaves, data, same._order(n // same.steps_per_epoch)[0])
+        same.leaves, _ = train_step(same.leaves, data, same.epochs.order(n // same.steps_per_epoch)[0])
     names = t.layout.names
     params = [i for i, name in enumerate(names) if name.startswith(("params/", "optimizer/"))]
     assert bits([t.leaves[i] for i in params]) == bits([same.leaves[i] for i in params])
@@ -82,7 +82,7 @@ def test_a_bad_step_is_left_out_and_counted():
     leaves = t.leaves
     for n, batch in enumerate(rows):
         old = bits(leaves)
-        leaves, sums = train_step(leaves, data, t._order(n // t.steps_per_epoch)[0])
+        leaves, sums = train_step(leaves, data, t.epochs.order(n // t.steps_per_epoch)[0])
         same = [a == b for a, b, name in zip(old, bits(leaves), t.layout.names, strict=True) if name != "step"]
         assert all(same) == (BAD in batch)
         assert float(sums["skipped"][0]) == (BAD in batch)
@@ -145,7 +145,7 @@ def test_going_back_takes_all_but_the_rate_from_the_checkpoint(tmp_path):
 
 def test_updates_are_multiplied_by_the_rate():
     t = trainer(dropout=0.0)
-    data, train_step, order = step.on_devices(t.splits["train"], t.mesh), t.functions.train_step(), t._order(0)[0]
+    data, train_step, order = step.on_devices(t.splits["train"], t.mesh), t.functions.train_step(), t.epochs.order(0)[0]
     i = t.layout.names.index("params/linear/0/kernel")
     before = [jnp.array(x, copy=True) for x in t.leaves]
     moved = []

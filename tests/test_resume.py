@@ -61,10 +61,10 @@ def interrupted(config, folder, after):
     (folder / "config.yaml").write_text(yaml.safe_dump(config))
     log_training = t._log_training
 
-    def crash(order):
+    def crash():
         if t.step > after:
             raise SystemExit("crash")
-        return log_training(order)
+        return log_training()
 
     t._log_training = crash
     with pytest.raises(SystemExit):

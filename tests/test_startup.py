@@ -254,7 +254,7 @@ def test_runs_that_differ_in_their_seed_share_a_program():
         step_ = t.functions.train_step()
         assert step_.args[0] == seed
         return step_.func.lower(
-            *step_.args, t.leaves, step.on_devices(t.splits["train"], t.mesh), t._order(0)[0]
+            *step_.args, t.leaves, step.on_devices(t.splits["train"], t.mesh), t.epochs.order(0)[0]
         ).as_text()
 
     with environ.context(dt=1.0 * u.ms):

@@ -25,6 +25,7 @@ from spiketrain.models.spiking_net import SpikingNet
 from spiketrain.training import optimizers, step
 from spiketrain.training.checkpoint import steps_in
 from spiketrain.training.memory import pieces_within
+from spiketrain.training.order import order_of_epoch
 from spiketrain.training.profile import Profile
 from spiketrain.training.provenance import git_revision
 from spiketrain.training.run import make_trainer
@@ -83,10 +84,10 @@ def test_a_run_is_a_function_of_its_seed():
 
 
 def test_an_epoch_takes_every_trial_at_most_once_in_an_order_of_seed_and_epoch():
-    orders = {(seed, epoch): np.asarray(step.order_of_epoch(seed, epoch, 20)) for seed in (0, 1) for epoch in (0, 1, 7)}
+    orders = {(seed, epoch): np.asarray(order_of_epoch(seed, epoch, 20)) for seed in (0, 1) for epoch in (0, 1, 7)}
     for (seed, epoch), order in orders.items():
         assert sorted(order) == list(range(20))
-        np.testing.assert_array_equal(order, step.order_of_epoch(seed, epoch, 20))
+        np.testing.assert_array_equal(order, order_of_epoch(seed, epoch, 20))
     assert len({order.tobytes() for order in orders.values()}) == len(orders)
 
 
@@ -106,18 +107,18 @@ def test_the_steps_of_an_epoch_walk_through_its_order():
     train_step, batch = t.functions.train_step(), step.on_devices(t.splits["train"], t.mesh)
     for epoch in range(3):
         for _ in range(t.steps_per_epoch):
-            t.leaves, _ = train_step(t.leaves, batch, t._order(epoch)[0])
+            t.leaves, _ = train_step(t.leaves, batch, t.epochs.order(epoch)[0])
     jax.effects_barrier()
     for epoch in range(3):
         of_epoch = np.concatenate(seen[epoch * 3 : epoch * 3 + 3])
         assert len(of_epoch) == 18 == len(set(of_epoch))
-        np.testing.assert_array_equal(of_epoch, np.asarray(t._order(epoch)[0])[:18])
+        np.testing.assert_array_equal(of_epoch, np.asarray(t.epochs.order(epoch)[0])[:18])
 
 
 def test_a_step_donates_the_leaves():
     t = trainer()
     before = t.leaves
-    t.leaves, _ = t.functions.train_step()(before, step.on_devices(t.splits["train"], t.mesh), t._order(0)[0])
+    t.leaves, _ = t.functions.train_step()(before, step.on_devices(t.splits["train"], t.mesh), t.epochs.order(0)[0])
     assert all(leaf.is_deleted() for leaf in before)
 
 
@@ -214,7 +215,9 @@ def one_step(t):
     before = [
         np.asarray(x) for x in t.layout.state(t.leaves).params and jax.tree.leaves(t.layout.state(t.leaves).params)
     ]
-    t.leaves, sums = t.functions.train_step()(t.leaves, step.on_devices(t.splits["train"], t.mesh), t._order(0)[0])
+    t.leaves, sums = t.functions.train_step()(
+        t.leaves, step.on_devices(t.splits["train"], t.mesh), t.epochs.order(0)[0]
+    )
     after = jax.tree.leaves(t.layout.state(t.leaves).params)
     return [b - np.asarray(a) for a, b in zip(after, before, strict=True)], sums
 
@@ -440,7 +443,7 @@ def test_a_run_within_a_memory_budget_takes_pieces_that_fit_and_computes_the_sam
     long = Split(x, np.full(16, 128), y)
     given = {"data": Dataset("long", long, long, ("0", "1")), "optimizer": optax.sgd(1.0), "dropout": 0.0}
     whole = trainer(**given)
-    order, on_device = whole._order(0)[0], step.on_devices(whole.splits["train"], whole.mesh)
+    order, on_device = whole.epochs.order(0)[0], step.on_devices(whole.splits["train"], whole.mesh)
 
     def needed(steps):
         return whole.functions.temporaries(whole.leaves, on_device, order, steps) / 1e6

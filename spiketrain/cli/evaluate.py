@@ -11,7 +11,7 @@ import json
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from spiketrain.cli.common import import_plugins, run
 from spiketrain.cli.startup import start
@@ -37,6 +37,7 @@ def main() -> None:
     )
     parser.add_argument("--checkpoint", default="last", help="last, best or a step number (default: last)")
     parser.add_argument("--split", default="test", help="train, validation or test (default: test)")
+    parser.add_argument("--member", type=int, help="one member of an ensemble, from 0 (default: one after the other)")
     parser.add_argument(
         "--sweep",
         action="append",
@@ -60,8 +61,6 @@ def _main(arguments: argparse.Namespace) -> None:
     paths = [Path(word) for word in arguments.words if not _is_setting(word)]
     if not paths:
         raise ConfigError("spiketrain-eval needs a run folder, or the folder of one checkpoint.")
-    if len(paths) > 1 and (arguments.predictions or arguments.picture):
-        raise ConfigError(f"--predictions and --picture take one run, got {len(paths)}.")
     for path in (arguments.json, arguments.predictions, arguments.picture):
         if path:
             path.parent.stat()  # a folder that is not there is said before the work, not after it
@@ -71,21 +70,46 @@ def _main(arguments: argparse.Namespace) -> None:
     for kind, values in arguments.sweeps.items():
         for value in values:
             check(kind, value)
-    if len(paths) == 1:
-        record = _one(paths[0], arguments)
+    models = [model for path in paths for model in _models(path, arguments)]
+    if len(models) == 1:
+        record = _one(models[0], arguments)
         _write_json(arguments.json, record)
     else:
-        _write_json(arguments.json, records := _several(paths, arguments))
+        if arguments.predictions or arguments.picture:
+            raise ConfigError(f"--predictions and --picture take one model, got {len(models)}; --member chooses one.")
+        _write_json(arguments.json, records := _several(models, arguments))
         if failed := sum("error" in record for record in records):
             raise SpiketrainError(f"{failed} of {len(records)} could not be evaluated.")
 
 
-def _one(path: Path, arguments: argparse.Namespace) -> Record:
+class Model(NamedTuple):
+    """One trained model: a run or checkpoint, or a member of the ensemble that it holds."""
+
+    path: Path
+    member: int | None
+
+    def __str__(self) -> str:
+        return str(self.path) if self.member is None else f"{self.path} member {self.member}"
+
+
+def _models(path: Path, arguments: argparse.Namespace) -> list[Model]:
+    from spiketrain.training.run import members_of
+
+    if arguments.member is not None:
+        return [Model(path, arguments.member)]
+    try:
+        members = members_of(path, which=arguments.checkpoint, plugins=arguments.plugins)
+    except (SpiketrainError, OSError):
+        members = 1  # its evaluation says what is wrong, in its place among the others
+    return [Model(path, member if members > 1 else None) for member in range(members)]
+
+
+def _one(model: Model, arguments: argparse.Namespace) -> Record:
     from spiketrain.training import report
 
     if arguments.predictions:
         report.check_format(arguments.predictions)
-    record, predictions = _evaluate(path, arguments)
+    record, predictions = _evaluate(model, arguments)
     print(report.text(record))
     if arguments.predictions:
         report.write_predictions(arguments.predictions, predictions, record["classes"])
@@ -98,38 +122,38 @@ def _one(path: Path, arguments: argparse.Namespace) -> Record:
     return record
 
 
-def _several(paths: Sequence[Path], arguments: argparse.Namespace) -> list[Record]:
-    """Evaluate one run after the other, a line for each; one that fails is a line with its error."""
+def _several(models: Sequence[Model], arguments: argparse.Namespace) -> list[Record]:
+    """Evaluate one model after the other, a line for each; one that fails is a line with its error."""
     from spiketrain.training import report
 
     records: list[Record] = []
-    width = max(len(str(path)) for path in paths)
+    width = max(len(str(model)) for model in models)
     print(f"{'run':{width}}  {'step':>8}  accuracy      loss  synaptic operations", flush=True)
-    for path in paths:
+    for model in models:
         try:
-            record = _evaluate(path, arguments)[0]
+            record = _evaluate(model, arguments)[0]
         except (SpiketrainError, OSError) as error:
-            records.append({"checkpoint": str(path), "error": f"{type(error).__name__}: {error}"})
-            print(f"{path!s:{width}}  {records[-1]['error']}", flush=True)
+            records.append({"checkpoint": str(model), "error": f"{type(error).__name__}: {error}"})
+            print(f"{model!s:{width}}  {records[-1]['error']}", flush=True)
             continue
         records.append(record)
         found, operations = record["metrics"], record["operations"]["synaptic_operations"]
         line = f"{record['step']:8}  {100 * found['accuracy']:6.1f} %  {found['loss']:8.4f}  {operations:19,.0f}"
-        print(f"{path!s:{width}}  {line}", flush=True)
+        print(f"{model!s:{width}}  {line}", flush=True)
     for record in records:
         for kind, rows in record.get("sweeps", {}).items():
             print(f"\n{record['checkpoint']}\n{report.sweep_table(kind, rows)}")
     return records
 
 
-def _evaluate(path: Path, arguments: argparse.Namespace) -> tuple[Record, Any]:
+def _evaluate(model: Model, arguments: argparse.Namespace) -> tuple[Record, Any]:
     from spiketrain.training.report import report
     from spiketrain.training.run import restored
 
     of_run = {"which": arguments.checkpoint, "split": arguments.split, "plugins": arguments.plugins}
-    with restored(path, **of_run, data=arguments.data) as (_, trainer):
+    with restored(model.path, **of_run, data=arguments.data, member=model.member) as (_, trainer):
         record, predictions = report(trainer, arguments.split, sweeps=arguments.sweeps, seed=arguments.seed)
-        return {"checkpoint": str(path), "data": trainer.config["data"], **record}, predictions
+        return {"checkpoint": str(model), "data": trainer.config["data"], **record}, predictions
 
 
 def _write_json(path: Path | None, content: Any) -> None:

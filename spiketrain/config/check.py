@@ -226,6 +226,13 @@ def _sense(config: dict[str, Any]) -> None:
     for name in ("devices", "length_buckets", "piece_steps", "save_every_steps"):
         value = trainer[name]
         _require(value is None or value >= 1, f"trainer.{name} must be at least 1 or null, got {value}.")
+    _require(trainer["fsdp"] >= 1, f"trainer.fsdp must be at least 1, got {trainer['fsdp']}.")
+    members = config["ensemble"]
+    _require(1 <= members <= 10_000, f"ensemble must lie in [1, 10000], got {members}.")
+    _require(
+        members == 1 or trainer["length_buckets"] is None,
+        f"trainer.length_buckets sorts the trials of one seed, and ensemble={members} trains several. Leave out one.",
+    )
     budget = trainer["memory_mb"]
     _require(budget is None or budget > 0, f"trainer.memory_mb must be positive or null, got {budget}.")
     _require(trainer["accumulate"] >= 1, f"trainer.accumulate must be at least 1, got {trainer['accumulate']}.")

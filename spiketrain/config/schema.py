@@ -695,6 +695,7 @@ class TrainerSettings:
     ema_decay: float | None = None
     non_finite: str = one_of("raise", "skip", "roll_back")
     devices: int | None = None
+    fsdp: int = 1
     length_buckets: int | None = None
     piece_steps: int | None = None
     memory_mb: float | None = None
@@ -721,6 +722,7 @@ class Config:
 
     name: str = "run"
     seed: int = 0
+    ensemble: int = 1
     dt_ms: float = 1.0
     model: Any = choice("model", "spiking_net")
     data: Any = choice("data", "vowels")

@@ -3,7 +3,7 @@
 import jax
 import numpy as np
 
-from spiketrain.training.step import order_by_length
+from spiketrain.training.order import order_by_length
 
 
 class Buckets:

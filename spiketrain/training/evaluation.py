@@ -14,7 +14,7 @@ from spiketrain.data.dataset import Split
 from spiketrain.encoders.direct import Direct
 from spiketrain.errors import DomainError
 from spiketrain.losses import CrossEntropy
-from spiketrain.mesh import TRIALS, shared
+from spiketrain.mesh import shared
 from spiketrain.training import devices, disturbances, operations, step
 from spiketrain.unroll import unroll_in_pieces
 
@@ -85,7 +85,7 @@ class Evaluation:
         mesh: Mesh | None = None,
         piece_steps: int | None = None,
     ):
-        self.mesh = Mesh(np.array(jax.devices()[:1]), (TRIALS,)) if mesh is None else mesh
+        self.mesh = devices.mesh_of(1, 1) if mesh is None else mesh
         self.model = nnx.clone(model)
         self.model.eval()
         self.split, self.piece_steps = split, piece_steps

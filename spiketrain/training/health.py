@@ -1,6 +1,7 @@
 """The numerical health of a run: where a number that is not finite came from, and layers that are silent or saturated."""
 
 import logging
+import math
 from pathlib import Path
 from typing import Any
 
@@ -8,6 +9,7 @@ import jax
 import numpy as np
 
 from spiketrain.environ import dt_in_seconds
+from spiketrain.errors import TrainingError
 from spiketrain.training.callbacks import Callback
 from spiketrain.training.step import Data, Functions
 
@@ -32,6 +34,20 @@ def what_is_not_finite(functions: Functions, leaves: list[jax.Array], data: Data
     more = f" and {len(wrong) - 5} more" if len(wrong) > 5 else ""
     what = f"the gradient of {', '.join(wrong[:5])}{more}" if wrong else "the loss"
     return f"{what} is not finite in step {at + 1}"
+
+
+def require_finite(name: str, means: dict[str, float], step: int) -> None:
+    """Refuse metrics of a split that are not finite.
+
+    Raises:
+        TrainingError: naming the first that is not.
+    """
+    wrong = [metric for metric, value in means.items() if not math.isfinite(value)]
+    if wrong:
+        raise TrainingError(
+            f"{name} {wrong[0]} is {means[wrong[0]]} at step {step}: training has diverged. Lower the learning rate, or "
+            "clip the gradient (optimizer.clip_norm). Checkpoints up to the last finite one are kept."
+        )
 
 
 def save_batch(path: Path, data: Data, rows: np.ndarray, at: int) -> None:

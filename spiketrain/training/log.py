@@ -32,7 +32,7 @@ class RunLog:
         self._shown: dict[str, float] = {}
         self._step, self._first, self._total = first_step, first_step, total_steps
         self._start = self._last_line = time.monotonic()
-        self.seconds = 0.0
+        self.seconds, self.has_started = 0.0, False
         self._progress = progress
         self._folder, self._tensorboard = folder, tensorboard
         self._file: Any = None
@@ -81,7 +81,7 @@ class RunLog:
             self.say(
                 f"first step after {took:.1f} s: {compiled.seconds:.1f} s for compiling {compiled.programs} programs{cached}"
             )
-        self._start, self._first = time.monotonic(), self._first + 1
+        self._start, self._first, self.has_started = time.monotonic(), self._first + 1, True
 
     def finished(self) -> None:
         """Stop the clock and show the end."""

@@ -4,12 +4,16 @@ import logging
 from pathlib import Path
 from typing import Any
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
 from spiketrain.config.schema import LoggerSettings
+from spiketrain.environ import dt_in_seconds
 from spiketrain.plots import new_figure
 from spiketrain.state import SpikeTrain, StateTrain
+from spiketrain.training import devices
 from spiketrain.training.callbacks import Callback
 from spiketrain.training.processes import is_first
 
@@ -28,18 +32,17 @@ class Pictures(Callback):
 
     def on_epoch_end(self, trainer: Any, epoch: int) -> None:
         """Draw where it is time."""
-        if (
-            trainer.folder is None
-            or not is_first()
-            or (epoch != trainer.settings.epochs and epoch % self._settings.pictures_every)
-        ):
+        if trainer.folder is None or (epoch != trainer.settings.epochs and epoch % self._settings.pictures_every):
+            return
+        leaves = devices.on_one(trainer.leaves, trainer.mesh)
+        if not is_first():
             return
         names = [name for name in trainer.layout.names if name.startswith("params/")]
-        trainer.log.histograms(trainer.step, dict(zip(names, map(np.asarray, trainer.leaves), strict=False)))
+        trainer.log.histograms(trainer.step, dict(zip(names, map(np.asarray, leaves), strict=False)))
         if not self._settings.pictures:
             return
         try:
-            figure = trainer.picture()
+            figure = of_one_trial(trainer, leaves)
         except ImportError as error:
             if not self._warned:
                 log.warning("%s Or switch them off with logger.pictures=false.", error)
@@ -50,6 +53,24 @@ class Pictures(Callback):
         except OSError as error:
             log.warning("A picture could not be written: %s.", error)
         trainer.log.picture(trainer.step, "raster_and_traces", pixels(figure))
+
+
+def of_one_trial(trainer: Any, leaves: list[jax.Array], trial: int = 0) -> Any:
+    """Return a figure of one held-out trial: input, rasters, traces, readout; of an ensemble its first member.
+
+    Args:
+        trainer: gives the trial, its encoder and what the figure is called.
+        leaves: the state of training, whole.
+        trial: which of the validation trials, or of the test trials where none are held out.
+    """
+    name = "validation" if "validation" in trainer.splits else "test"
+    one = trainer.splits[name].take(np.array([trial]))
+    frames = jnp.asarray(one.x[:, : int(one.lengths[0])]).swapaxes(0, 1)
+    x, _ = trainer.encoder(frames, jnp.ones(frames.shape[:2], bool))
+    model = trainer.layout.evaluation_model([leaf[0] for leaf in leaves] if trainer.members else leaves)
+    out, spikes, V = record(model, x)
+    title = f"{name} trial {trial}, class {trainer.classes[int(one.y[0])]}, step {trainer.step}"
+    return raster_and_traces(np.asarray(x), out, spikes, V, title=title, dt_ms=dt_in_seconds() * 1e3)
 
 
 def record(model: Any, x: Any) -> tuple[np.ndarray, dict[str, np.ndarray], dict[str, np.ndarray]]:

@@ -4,7 +4,7 @@ import json
 import math
 import os
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +27,7 @@ class Run:
         metrics: of a finished run, by split and name, such as `test/accuracy`.
         step: the last step on record.
         why: what failed or cannot be read.
+        members: of a finished ensemble, the metrics of each member.
     """
 
     folder: Path
@@ -35,10 +36,23 @@ class Run:
     metrics: dict[str, float] = field(default_factory=dict)
     step: int = 0
     why: str = ""
+    members: tuple[dict[str, float], ...] = ()
+
+    def each(self) -> list["Run"]:
+        """Return the members of an ensemble as runs of one seed each, as the run itself where it is none."""
+        if not self.members:
+            return [self]
+        first = self.settings["seed"]
+        return [
+            replace(self, settings=self.settings | {"seed": first + k, "ensemble": 1}, metrics=metrics, members=())
+            for k, metrics in enumerate(self.members)
+        ]
 
 
 def find_runs(folders: Sequence[Path]) -> list[Run]:
     """Return the runs in and below folders, in the order of their paths, with numbers in the order of numbers.
+
+    An ensemble counts as a run of each of its seeds.
 
     Raises:
         ConfigError: a folder is missing, or holds no run.
@@ -50,7 +64,8 @@ def find_runs(folders: Sequence[Path]) -> list[Run]:
             missing = "there is no such folder" if not folder.is_dir() else "no folder in it holds a config.yaml"
             raise ConfigError(f"{folder}: {missing}. Name a run, the folder of a sweep, or a folder above them.")
         found |= {path.resolve(): read_run(path) for path in paths}
-    return sorted(found.values(), key=lambda run: [_by_number(part) for part in run.folder.parts])
+    in_order = sorted(found.values(), key=lambda run: [_by_number(part) for part in run.folder.parts])
+    return [one for run in in_order for one in run.each()]
 
 
 def read_run(folder: Path) -> Run:
@@ -61,16 +76,12 @@ def read_run(folder: Path) -> Run:
         if not (folder / "result.json").exists() or (folder / FAILURE).exists():
             why = _text(folder / FAILURE)
             return Run(folder, settings, "failed" if why else "unfinished", step=step, why=why)
-        result = parse_json(read_bytes(folder / "result.json", JSON_BYTES))
-        metrics = {
-            f"{split}/{name}": float(value)
-            for split, values in _mapping(result, "result.json").items()
-            if isinstance(values, dict)
-            for name, value in values.items()
-            if isinstance(value, int | float) and math.isfinite(value)
-        }
-        return Run(folder, settings, "finished", metrics, step)
-    except (OSError, ValueError, OverflowError) as error:
+        result = _mapping(parse_json(read_bytes(folder / "result.json", JSON_BYTES)), "result.json")
+        members = tuple(_metrics(_mapping(member, "a member")) for member in result.get("members", ()))
+        if members and type(settings.get("seed")) is not int:
+            raise ValueError("an ensemble without a seed")
+        return Run(folder, settings, "finished", _metrics(result), step, members=members)
+    except (OSError, ValueError, TypeError, OverflowError) as error:
         return Run(folder, step=step, why=" ".join(str(error).split()))
 
 
@@ -99,6 +110,16 @@ def _run_folders(folder: Path) -> Iterator[Path]:
             yield Path(path)
             folders.clear()
         folders[:] = [name for name in folders if name not in _PARTS and not name.startswith(".")]
+
+
+def _metrics(result: dict[str, Any]) -> dict[str, float]:
+    return {
+        f"{split}/{name}": float(value)
+        for split, values in result.items()
+        if isinstance(values, dict)
+        for name, value in values.items()
+        if isinstance(value, int | float) and math.isfinite(value)
+    }
 
 
 def _by_number(part: str) -> tuple[bool, int, str]:

@@ -23,14 +23,14 @@ from spiketrain.training.trainer import Trainer
 
 
 def make_trainer(config: dict[str, Any], folder: Path | None) -> Trainer:
-    """Build data, model, loss and optimizer of a checked configuration."""
+    """Build data, models, loss and optimizer of a checked configuration."""
     dataset = build.build("data", config["data"])
-    rngs = nnx.Rngs(config["seed"])
     encoder = build.build("encoder", config["encoder"])
     n_in = channels_of(encoder, dataset.n_channels)
-    model = build.build("model", config["model"], n_in, dataset.n_classes, rngs=rngs)
+    seeds = range(config["seed"], config["seed"] + config["ensemble"])
+    models = [build.build("model", config["model"], n_in, dataset.n_classes, rngs=nnx.Rngs(seed)) for seed in seeds]
     return Trainer(
-        model,
+        models if len(models) > 1 else models[0],
         dataset,
         optimizer=lambda steps: build.optimizer(config, steps),
         loss=build.build("loss", config["loss"]),
@@ -99,21 +99,24 @@ def _write(path: Path, text: str) -> None:
     new.replace(path)
 
 
-def evaluate(
-    path: Path,
-    *,
-    which: str = "last",
-    split: str = "test",
-    plugins: Sequence[str] = (),
-    data: dict[str, Any] | None = None,
-) -> tuple[dict[str, Any], dict[str, float]]:
+def evaluate(path: Path, *, split: str = "test", **how: Any) -> tuple[dict[str, Any], dict[str, float]]:
     """Evaluate a checkpoint by itself; arguments and errors are those of `restored`.
 
     Returns:
         The checkpoint's meta data and the metrics.
     """
-    with restored(path, which=which, split=split, plugins=plugins, data=data) as (meta, trainer):
+    with restored(path, split=split, **how) as (meta, trainer):
         return meta, trainer.evaluate(split)
+
+
+def members_of(path: Path, *, which: str = "last", plugins: Sequence[str] = ()) -> int:
+    """Return how many models a checkpoint holds: one, or the members of an ensemble.
+
+    Raises:
+        CheckpointError: there is no such checkpoint, or it is damaged.
+        ConfigError: its configuration does not pass the check.
+    """
+    return _config_of(_found(path, which, plugins), plugins)["ensemble"]
 
 
 @contextlib.contextmanager
@@ -124,6 +127,7 @@ def restored(
     split: str = "test",
     plugins: Sequence[str] = (),
     data: dict[str, Any] | None = None,
+    member: int | None = None,
 ) -> Iterator[tuple[dict[str, Any], Trainer]]:
     """Yield the meta data of a checkpoint and its trainer, as it was then, within its time step.
 
@@ -134,17 +138,23 @@ def restored(
         plugins: the packages that have been imported for it.
         data: what to set in the `data` section of its configuration, all of it anew where `name` is set. Encoder,
             loss and the part that is held out for validation stay those of the run.
+        member: which member of an ensemble, from 0; None takes all of them as one ensemble.
 
     Raises:
         CheckpointError: there is no such checkpoint, or it is damaged.
         ConfigError: its configuration does not pass the check, or names packages that are not in `plugins`; there is
-            no such split; or `data` has other channels or classes than the model.
+            no such split; no such member; or `data` has other channels or classes than the model.
     """
-    if which == "best":
-        found = find(path, which, _config_of(find(path), plugins)["trainer"]["monitor"])
-    else:
-        found = find(path, which)
+    found = _found(path, which, plugins)
     meta, config = read_meta(found), _config_of(found, plugins)
+    members = config["ensemble"]
+    if members == 1:
+        member = None
+    if member is not None:
+        if not 0 <= member < members:
+            raise ConfigError(f"--member {member}: {found} has the members 0 to {members - 1}.")
+        config |= {"seed": config["seed"] + member, "ensemble": 1}
+    config["trainer"]["fsdp"] = 1
     if (config["trainer"]["devices"] or 1) > jax.device_count():
         config["trainer"]["devices"] = None  # an evaluation may run on a smaller machine
     if data:
@@ -154,7 +164,7 @@ def restored(
         if split not in trainer.splits:
             raise ConfigError(f"--split {split!r} is no split of this run. Valid: {', '.join(trainer.splits)}.")
         try:
-            trainer.restore(found)
+            trainer.restore(found, member=member)
         except CheckpointError as error:
             if not data or isinstance(error, DamagedCheckpointError):
                 raise
@@ -164,6 +174,13 @@ def restored(
                 f"others: {error}"
             ) from error
         yield meta, trainer
+
+
+def _found(path: Path, which: str, plugins: Sequence[str]) -> Path:
+    """Return the folder of a step; the best one by the metric that the run monitors."""
+    if which != "best":
+        return find(path, which)
+    return find(path, which, _config_of(find(path), plugins)["trainer"]["monitor"])
 
 
 def _config_of(step_folder: Path, plugins: Sequence[str]) -> dict[str, Any]:

@@ -4,6 +4,7 @@ Flat and donated, it costs the least per step; named, it is what a checkpoint sa
 function of (seed, step) or lives in the model.
 """
 
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -63,8 +64,16 @@ class Layout(NamedTuple):
     def replace(self, leaves: list[jax.Array], name: str, value: Any) -> list[jax.Array]:
         """Return leaves of which the one of that name has another value."""
         i = self.names.index(name)
-        new = put(jnp.asarray(value, leaves[i].dtype), leaves[i].sharding)
+        new = put(jnp.full_like(leaves[i], value), leaves[i].sharding)
         return [*leaves[:i], new, *leaves[i + 1 :]]
+
+
+def init_ensemble(
+    models: Sequence[nnx.Module], tx: optax.GradientTransformation, *, ema: bool = False
+) -> tuple[list[jax.Array], Layout]:
+    """Return what `init` returns for the members of an ensemble: leaves that have a leading axis of members."""
+    states = [init(model, tx, ema=ema) for model in models]
+    return [jnp.stack(leaf) for leaf in zip(*(leaves for leaves, _ in states), strict=True)], states[0][1]
 
 
 def init(model: nnx.Module, tx: optax.GradientTransformation, *, ema: bool = False) -> tuple[list[jax.Array], Layout]:

@@ -11,22 +11,19 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 from flax import nnx
-from jax.sharding import Mesh
+from jax.sharding import Mesh, NamedSharding
 
 from spiketrain import environ, metrics
 from spiketrain.data.dataset import Split
-from spiketrain.errors import DataError
 from spiketrain.mesh import shared
 from spiketrain.regularizers import firing_rates, spike_counts
 from spiketrain.state import SpikeTrain
 from spiketrain.training import devices
+from spiketrain.training.order import stream
 from spiketrain.training.state import Layout, TrainState
 from spiketrain.unroll import unroll_in_pieces
 
 Data = dict[str, jax.Array]
-
-# In how many batches trials are sorted by length: many, and lengths are alike in a batch; few, and chance mixes trials.
-WINDOW = 16
 
 
 @dataclass(frozen=True)
@@ -34,8 +31,11 @@ class Functions:
     """What turns a batch into a loss: the model's layout, the encoder (which `draws` in training), the loss, the optimizer.
 
     Every batch is divided among the devices of `mesh`, after it was cut into `accumulate` parts, whose gradients are
-    averaged. A step whose loss or gradient is not finite is not taken: where training `skips` it, it is counted;
-    otherwise none is taken any more, so that its cause can be looked at.
+    averaged; leaves lie as `placed` says. A step whose loss or gradient is not finite is not taken: where training
+    `skips` it, it is counted; otherwise none is taken any more, so that its cause can be looked at.
+
+    The `seed` of an ensemble is a tuple. Leaves, orders and sums then have a leading axis of members, which are computed
+    side by side in one program.
     """
 
     layout: Layout
@@ -43,7 +43,8 @@ class Functions:
     loss: Any
     tx: optax.GradientTransformation
     mesh: Mesh
-    seed: int
+    placed: list[NamedSharding]
+    seed: int | tuple[int, ...]
     batch_size: int
     piece_steps: int | None = None
     truncate: bool = False
@@ -64,20 +65,30 @@ class Functions:
         return partial(self._jitted("steps"), self._seed())
 
     def _jitted(self, *static: str) -> Any:
-        given = (1,) if self.donates else ()
+        given, whole = (1,) if self.donates else (), devices.whole(self.mesh)
         return jax.jit(
-            self._train_step, donate_argnums=given, static_argnames=static, out_shardings=devices.whole(self.mesh)
+            self._train_step, donate_argnums=given, static_argnames=static, out_shardings=(self.placed, whole)
         )
 
     def _seed(self) -> jax.Array:
-        return devices.put(np.int32(self.seed), devices.whole(self.mesh))
+        return devices.put(np.asarray(self.seed, np.int32), devices.whole(self.mesh))
+
+    def of_members(self, f: Callable[..., Any], *axes: int | None) -> Callable[..., Any]:
+        """Return `f` for all members of an ensemble at once; those of its arguments that differ have axis 0."""
+        return f if isinstance(self.seed, int) else jax.vmap(f, in_axes=axes)
 
     def _train_step(
         self, seed: jax.Array, leaves: list[jax.Array], data: Data, order: jax.Array, steps: int | None = None
-    ) -> tuple[Any, Any]:
+    ) -> tuple[list[jax.Array], metrics.Sums]:
+        """Take the step of one model, or of each member of an ensemble."""
+        return self.of_members(partial(self._one_step, steps), 0, 0, None, 0)(seed, leaves, data, order)
+
+    def _one_step(
+        self, steps: int | None, seed: jax.Array, leaves: list[jax.Array], data: Data, order: jax.Array
+    ) -> tuple[list[jax.Array], metrics.Sums]:
         state = self.layout.state(leaves)
         rows = self.rows(order, state.step)
-        key = jax.random.fold_in(_stream(seed, "encoder"), state.step) if self.draws else None
+        key = jax.random.fold_in(stream(seed, "encoder"), state.step) if self.draws else None
         gradient, rest, sums = self._gradient(state, data, rows, key, steps)
         norm = optax.tree.norm(gradient)
         sums["gradient_norm"] = (norm, jnp.ones_like(norm))
@@ -100,13 +111,17 @@ class Functions:
 
     def rows(self, order: jax.Array, at: Any) -> jax.Array:
         """Return the trials of the batch of a step."""
-        position = at % (len(order) // self.batch_size)
-        return jax.lax.dynamic_slice_in_dim(order, position * self.batch_size, self.batch_size)
+        position = at % (order.shape[-1] // self.batch_size)
+        return jax.lax.dynamic_slice_in_dim(order, position * self.batch_size, self.batch_size, axis=-1)
 
     def gradient_at(self, leaves: list[jax.Array], data: Data, order: jax.Array, at: int) -> Any:
         """Return the gradient of the step `at`, whatever the number of steps in `leaves`."""
-        key = jax.random.fold_in(_stream(self.seed, "encoder"), at) if self.draws else None
-        return self._gradient(self.layout.state(leaves), data, self.rows(order, at), key, None)[0]
+
+        def gradient(seed: jax.Array, leaves: list[jax.Array], data: Data, rows: jax.Array) -> Any:
+            key = jax.random.fold_in(stream(seed, "encoder"), at) if self.draws else None
+            return self._gradient(self.layout.state(leaves), data, rows, key, None)[0]
+
+        return self.of_members(gradient, 0, 0, None, 0)(self._seed(), leaves, data, self.rows(order, at))
 
     def _gradient(
         self, state: TrainState, data: Data, rows: jax.Array, key: jax.Array | None, steps: int | None
@@ -114,12 +129,11 @@ class Functions:
         """Return the gradient, what else of the model has changed, and the sums, in `accumulate` parts of the batch."""
 
         def of_part(rest: Any, rows: jax.Array, key: jax.Array | None) -> tuple[Any, Any, metrics.Sums]:
-            rows = devices.divided(rows, self.mesh)
-            batch = {name: a[rows, :steps] if name == "x" else a[rows] for name, a in data.items()}
-            batch = devices.divided(batch, self.mesh)
+            taken = partial(devices.taken, rows=rows, mesh=self.mesh)
+            batch = {name: taken(a, steps=steps if name == "x" else None) for name, a in data.items()}
 
             def loss_of(params):
-                model = self.layout.model(params, rest, training=True)
+                model = self.layout.model(*devices.gathered((params, rest), self.mesh), training=True)
                 total, sums = self._loss(model, batch, key)
                 return total, (nnx.state(model, nnx.Not(nnx.Param)), sums)
 
@@ -162,9 +176,10 @@ class Functions:
 
         def evaluate(leaves: list[jax.Array], batch: Data) -> metrics.Sums:
             with shared(self.mesh):
-                return self._loss(self.layout.evaluation_model(leaves), batch, None)[1]
+                model = self.layout.evaluation_model(devices.gathered(leaves, self.mesh))
+                return self._loss(model, batch, None)[1]
 
-        return jax.jit(evaluate, out_shardings=devices.whole(self.mesh))
+        return jax.jit(self.of_members(evaluate, 0, None), out_shardings=devices.whole(self.mesh))
 
     def _loss(self, model: Any, batch: Data, key: jax.Array | None) -> tuple[jax.Array, metrics.Sums]:
         x, mask = encoded(self.encoder, batch, key)
@@ -204,50 +219,20 @@ def forward(model: Any, x: jax.Array, mask: jax.Array) -> tuple[jax.Array, dict[
 
 
 def on_devices(split: Split, mesh: Mesh) -> Data:
-    """Put a whole split on every device: each takes its part of a batch from it."""
-    whole = {"x": split.x, "lengths": split.lengths, "y": split.y, "weight": np.ones(len(split), np.float32)}
-    return devices.put(whole, devices.whole(mesh))
+    """Put a split on the devices: all of it on each, which takes its part of a batch from it, or a part on each."""
+    if not devices.data_is_divided():
+        return devices.put(_arrays(split), devices.whole(mesh))
+    rows = np.arange(-(-len(split) // mesh.size) * mesh.size)  # as many on each; no order holds what is added
+    return devices.put(_arrays(split.take(rows % len(split))), devices.by_trial(mesh))
 
 
 def batches(split: Split, size: int, mesh: Mesh) -> list[Data]:
     """Put a split on the devices in batches of one size; the last is filled up with trials of weight zero."""
     rows = np.arange(-(-len(split) // size) * size)
-    weight, rows = (rows < len(split)).astype(np.float32), rows % len(split)
-    whole = {"x": split.x[rows], "lengths": split.lengths[rows], "y": split.y[rows], "weight": weight}
+    whole = _arrays(split.take(rows % len(split))) | {"weight": (rows < len(split)).astype(np.float32)}
     parts = [{k: a[i : i + size] for k, a in whole.items()} for i in range(0, len(rows), size)]
     return [devices.put(part, devices.by_trial(mesh)) for part in parts]
 
 
-@partial(jax.jit, static_argnums=2)
-def order_of_epoch(seed: int, epoch: int, trials: int) -> jax.Array:
-    """Return the permutation of an epoch, a function of (seed, epoch) alone."""
-    return jax.random.permutation(jax.random.fold_in(_stream(seed, "order"), epoch), trials)
-
-
-@partial(jax.jit, static_argnums=3)
-def order_by_length(seed: int, epoch: int, lengths: jax.Array, batch_size: int) -> tuple[jax.Array, jax.Array]:
-    """Return the permutation of an epoch with trials of similar length in a batch, and each batch's longest trial.
-
-    The trials of every `WINDOW` batches are sorted by length, and then the batches of the epoch are shuffled. The
-    trials that fill no batch are left out before, whatever their length.
-    """
-    batches = len(lengths) // batch_size
-    order = order_of_epoch(seed, epoch, len(lengths))[: batches * batch_size]
-    window = jnp.arange(len(order)) // (WINDOW * batch_size)
-    order = order[jnp.lexsort((lengths[order], window))].reshape(batches, batch_size)
-    order = order[jax.random.permutation(jax.random.fold_in(_stream(seed, "batches"), epoch), batches)]
-    return order.reshape(-1), lengths[order].max(axis=1)
-
-
-def _stream(seed: Any, purpose: str) -> jax.Array:
-    return jax.random.fold_in(jax.random.key(seed), ("order", "encoder", "batches").index(purpose))
-
-
-def steps_per_epoch(trials: int, batch_size: int) -> int:
-    """Return the number of full batches; what is left over in one epoch falls into others by chance."""
-    if batch_size > trials:
-        raise DataError(
-            f"trainer.batch_size = {batch_size} is larger than the {trials} training trials. "
-            f"Write, for example, `trainer.batch_size={trials}`."
-        )
-    return trials // batch_size
+def _arrays(split: Split) -> dict[str, np.ndarray]:
+    return {"x": split.x, "lengths": split.lengths, "y": split.y, "weight": np.ones(len(split), np.float32)}

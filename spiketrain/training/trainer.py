@@ -3,8 +3,8 @@
 import dataclasses
 import json
 import logging
-import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -18,19 +18,19 @@ from spiketrain import metrics
 from spiketrain.config.schema import LoggerSettings, TrainerSettings
 from spiketrain.data.dataset import Dataset, Split, split_validation
 from spiketrain.encoders.direct import Direct
-from spiketrain.environ import dt_in_seconds
 from spiketrain.errors import CheckpointError, TrainingError
 from spiketrain.losses import CrossEntropy
 from spiketrain.training import devices, pictures, state, step
-from spiketrain.training.buckets import Buckets
 from spiketrain.training.callbacks import Callback
 from spiketrain.training.checkpoint import Checkpoints, find, read_meta, restore, restore_newest, steps_in
-from spiketrain.training.health import save_batch, what_is_not_finite
+from spiketrain.training.epochs import Epochs
+from spiketrain.training.health import require_finite, save_batch, what_is_not_finite
 from spiketrain.training.log import RunLog
 from spiketrain.training.memory import pieces_within
 from spiketrain.training.processes import any_of, is_first, wait_for_all
 from spiketrain.training.profile import Profile
 from spiketrain.training.provenance import provenance
+from spiketrain.training.result import result_of
 from spiketrain.training.signals import Signals, leave
 from spiketrain.training.warm_start import WarmStart, warm_start
 
@@ -43,7 +43,8 @@ class Trainer:
     """Train a model on a data set by back-propagation through time, evaluate it, and keep what can be resumed.
 
     Args:
-        model: an `nnx.Module` that maps `(T, B, channels)` to potentials `(T, B, classes)`.
+        model: an `nnx.Module` that maps `(T, B, channels)` to potentials `(T, B, classes)`. A sequence of several of one
+            structure is an ensemble: the k-th is trained with `seed + k`, all of them in one program.
         dataset: what to train and test on; part of `train` is held out as validation.
         optimizer: an optax transformation, or a function from the number of optimizer steps to one.
         loss: turns an output train into logits and a loss.
@@ -60,7 +61,7 @@ class Trainer:
 
     def __init__(
         self,
-        model: nnx.Module,
+        model: nnx.Module | Sequence[nnx.Module],
         dataset: Dataset,
         *,
         optimizer: optax.GradientTransformation | Callable[[int], optax.GradientTransformation],
@@ -76,23 +77,35 @@ class Trainer:
         self.settings, self.logger = settings or TrainerSettings(), logger or LoggerSettings()
         self.folder = None if folder is None else Path(folder).absolute()
         self.config, self.seed = config or {}, seed
+        self.members = 0 if isinstance(model, nnx.Module) else len(model)
         self.encoder, self.classes = encoder or Direct(), dataset.classes
-        self.splits = split(dataset, self.settings)
-        trials = len(self.splits["train"])
-        self.steps_per_epoch = step.steps_per_epoch(trials, self.settings.batch_size)
-        self.total_steps = self.settings.epochs * self.steps_per_epoch
+        given, self.splits = self.settings, split(dataset, self.settings)
+        self.mesh = devices.mesh_of(given.devices, devices.part_of(given.batch_size, given.accumulate), given.fsdp)
+        seeds = tuple(range(seed, seed + self.members)) if self.members else seed
+        self.epochs = Epochs(
+            self.splits["train"].lengths,
+            batch_size=given.batch_size,
+            seed=seeds,
+            buckets=given.length_buckets,
+            mesh=self.mesh,
+        )
+        self.steps_per_epoch = self.epochs.steps
+        self.total_steps = given.epochs * self.steps_per_epoch
         tx = optimizer if isinstance(optimizer, optax.GradientTransformation) else optimizer(self.total_steps)
-        given = self.settings
-        leaves, self.layout = state.init(model, tx, ema=given.ema_decay is not None)
-        self.mesh = devices.mesh_of(given.devices, devices.part_of(given.batch_size, given.accumulate))
-        self.leaves = devices.put(leaves, devices.whole(self.mesh))
+        averages = given.ema_decay is not None
+        if isinstance(model, nnx.Module):
+            leaves, self.layout = state.init(model, tx, ema=averages)
+        else:
+            leaves, self.layout = state.init_ensemble(model, tx, ema=averages)
+        self.leaves = [devices.put(leaf, devices.in_parts(leaf, self.mesh)) for leaf in leaves]
         self.functions = step.Functions(
             self.layout,
             self.encoder,
             loss or CrossEntropy(),
             tx,
             self.mesh,
-            seed=seed,
+            placed=[devices.in_parts(leaf, self.mesh) for leaf in leaves],
+            seed=seeds,
             batch_size=given.batch_size,
             piece_steps=given.piece_steps,
             truncate=given.truncate,
@@ -112,10 +125,6 @@ class Trainer:
         self.step, self._saved, self._reason = 0, -1, ""
         self._waiting: list[metrics.Sums] = []
         self._checkpoints: Checkpoints | None = None
-        self._buckets = None
-        if count := given.length_buckets:
-            lengths = self.splits["train"].lengths
-            self._buckets = Buckets(lengths, count=count, batch_size=given.batch_size, seed=seed)
         self._profile = Profile(given.profile, total=self.total_steps)
 
     def fit(self) -> dict[str, Any]:
@@ -124,46 +133,30 @@ class Trainer:
         The first SIGINT or SIGTERM ends training after the present step with a checkpoint, and then does what it would
         have done: KeyboardInterrupt, or the end of the process with 143.
         """
+        with self._training() as signals:
+            while self.step < self.total_steps and not self._reason:
+                self._take_step()
+                if self._is_time_to_log() and not self._log_training():
+                    continue  # from the earlier step to which it went back
+                if self._epoch_is_over():
+                    self._end_epoch()
+                if self._is_time_to_save():
+                    self.save()
+                self._look_around(signals)
+            return self._finish()
+
+    @contextmanager
+    def _training(self) -> Iterator[Signals]:
+        """Open what training needs, and close it however training ends."""
         self.data = step.on_devices(self.splits["train"], self.mesh)
-        train_step, order = self._within_memory().train_step(), None
+        self._train_step = self._within_memory().train_step()
         self._open()
-        started = False
         try:
             with Signals(self.log.say) as signals, jax.debug_nans(self.settings.debug_nans):
                 self.tell("on_start")
                 if self.settings.non_finite == "roll_back":
                     self.save()  # something to go back to
-                while self.step < self.total_steps and not self._reason:
-                    epoch, position = divmod(self.step, self.steps_per_epoch)
-                    if order is None or position == 0:
-                        order, steps = self._order(epoch)
-                    self._profile.before(self.step + 1)
-                    self.leaves, sums = train_step(self.leaves, self.data, order, steps=steps[position])
-                    self.step += 1
-                    self._profile.after(self.step, sums, self.log.say)
-                    self._waiting.append(sums)
-                    if not started:
-                        jax.block_until_ready(sums)
-                        self.log.started()
-                        started = True
-                    ends = position + 1 == self.steps_per_epoch
-                    logs = self.step % self.settings.log_every_steps == 0 or ends and self._saves(epoch + 1)
-                    if logs and not self._log_training(order):
-                        order = None  # it went back
-                        continue
-                    if ends:
-                        self._end_of_epoch(epoch + 1)
-                    if self._saves_step():
-                        self.save()
-                    if self._checkpoints is not None:
-                        self._checkpoints.poll()
-                    if number := self._heard(signals, agrees=logs or ends):
-                        self._interrupt(number)
-                self.save()
-                self.log.finished()
-                if self._checkpoints is not None:
-                    self._checkpoints.finish()
-                return self._finish()
+                yield signals
         except FloatingPointError as error:
             raise TrainingError(f"step {self.step + 1}, by trainer.debug_nans: {error}") from error
         finally:
@@ -171,6 +164,48 @@ class Trainer:
             self.log.close()
             if self._checkpoints is not None:
                 self._checkpoints.close()
+
+    def _take_step(self) -> None:
+        """Take one optimizer step; its sums stay on the device."""
+        epoch, position = divmod(self.step, self.steps_per_epoch)
+        self._order, time_steps = self.epochs.order(epoch)
+        self._profile.before(self.step + 1)
+        self.leaves, sums = self._train_step(self.leaves, self.data, self._order, steps=time_steps[position])
+        self.step += 1
+        self._profile.after(self.step, sums, self.log.say)
+        self._waiting.append(sums)
+        if not self.log.has_started:
+            jax.block_until_ready(sums)
+            self.log.started()
+
+    def _look_around(self, signals: Signals) -> None:
+        """See to what happened beside training: a checkpoint was written or could not be, a signal came."""
+        if self._checkpoints is not None:
+            self._checkpoints.poll()
+        # Several processes ask each other, and so only now and then.
+        agrees = jax.process_count() == 1 or self._is_time_to_log() or self._epoch_is_over()
+        number = any_of(signals.received or 0) if agrees else 0
+        if not number:
+            return
+        self.save()
+        if self._checkpoints is not None:
+            self._checkpoints.finish()
+            self.log.say(f"stopped after step {self.step}; write `resume={self.folder}` to continue")
+        leave(number)
+
+    def _epoch_is_over(self) -> bool:
+        return self.step % self.steps_per_epoch == 0
+
+    def _is_time_to_log(self) -> bool:
+        epoch = self.step // self.steps_per_epoch
+        return self.step % self.settings.log_every_steps == 0 or self._epoch_is_over() and self._saves(epoch)
+
+    def _is_time_to_save(self) -> bool:
+        every = self.settings.save_every_steps
+        return every is not None and self.step % every == 0
+
+    def _saves(self, epoch: int) -> bool:
+        return epoch == self.settings.epochs or epoch % self.settings.save_every == 0
 
     def stop(self, reason: str) -> None:
         """Let training end after the present step, as if its epochs were over."""
@@ -184,7 +219,7 @@ class Trainer:
     @property
     def rate(self) -> float:
         """The factor of every update."""
-        return float(self.layout.state(self.leaves).rate)
+        return float(np.max(self.layout.state(self.leaves).rate))
 
     def tell(self, event: str, *about: Any) -> None:
         """Call a method of every callback."""
@@ -202,7 +237,7 @@ class Trainer:
             "provenance": self.provenance,
             "metrics": {f"validation/{k}": v for k, v in (validation or {}).items()},
             "waiting": [metrics.as_json(sums) for sums in waiting],
-            "callbacks": {type(callback).__name__: callback.state() for callback in self.callbacks},
+            "callbacks": {name: callback.state() for name, callback in self._named_callbacks().items()},
             "stopped": self._reason,
         }
         self._checkpoints.save(self.step, self.leaves, self.layout, meta)
@@ -238,76 +273,77 @@ class Trainer:
             self.step = self._saved = meta["step"]
             self._reason = str(meta["stopped"])
             self._waiting = [metrics.from_json(kept) for kept in meta["waiting"]]
-            for callback in self.callbacks:
-                if (kept := meta["callbacks"].get(type(callback).__name__)) is not None:
+            for name, callback in self._named_callbacks().items():
+                if (kept := meta["callbacks"].get(name)) is not None:
                     callback.load(kept)
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise CheckpointError(
                 f"{found} cannot be used: its meta data is not what a run writes ({error!r})."
             ) from error
 
-    def restore(self, step_folder: Path) -> None:
-        """Take the state of one checkpoint."""
-        self.leaves = restore(step_folder, self.leaves, self.layout)
+    def _named_callbacks(self) -> dict[str, Callback]:
+        """Return the callbacks by their classes, numbered where there are several of one."""
+        named: dict[str, Callback] = {}
+        for callback in self.callbacks:
+            kind = type(callback).__name__
+            same = sum(type(other) is type(callback) for other in named.values())
+            named[f"{kind}/{same}" if same else kind] = callback
+        return named
+
+    def restore(self, step_folder: Path, *, member: int | None = None) -> None:
+        """Take the state of one checkpoint; into a trainer of one model, that of one member of an ensemble."""
+        if member is None:
+            self.leaves = restore(step_folder, self.leaves, self.layout)
+        else:
+            members = read_meta(step_folder)["config"]["ensemble"]
+            like = [jnp.stack([leaf] * members) for leaf in self.leaves]
+            of_all = restore(step_folder, like, self.layout)
+            self.leaves = [devices.put(x[member], leaf.sharding) for x, leaf in zip(of_all, self.leaves, strict=True)]
         self.step = read_meta(step_folder)["step"]
 
     def evaluate(self, name: str) -> dict[str, float]:
-        """Return the metrics of a split, `train`, `validation` or `test`, exact over its trials."""
+        """Return the metrics of a split, `train`, `validation` or `test`, exact over its trials.
+
+        Those of an ensemble are the means over its members.
+        """
+        return metrics.means(self._sums(name))
+
+    def evaluate_members(self, name: str) -> list[dict[str, float]]:
+        """Return the metrics of a split for each member of an ensemble."""
+        return metrics.means_of_members(self._sums(name), self.members)
+
+    def _sums(self, name: str) -> list[metrics.Sums]:
         if name not in self._batches:
             self._batches[name] = step.batches(self.splits[name], self.eval_size, self.mesh)
-        return metrics.means([self._evaluate(self.leaves, batch) for batch in self._batches[name]])
+        return [self._evaluate(self.leaves, batch) for batch in self._batches[name]]
 
     def picture(self, trial: int = 0) -> Any:
-        """Return a figure of one held-out trial: input, rasters, traces, readout."""
-        name = "validation" if "validation" in self.splits else "test"
-        one = self.splits[name].take(np.array([trial]))
-        frames = jnp.asarray(one.x[:, : int(one.lengths[0])]).swapaxes(0, 1)
-        x, _ = self.encoder(frames, jnp.ones(frames.shape[:2], bool))
-        own = [leaf.addressable_data(0) for leaf in self.leaves]  # on one device of this process alone
-        out, spikes, V = pictures.record(self.layout.evaluation_model(own), x)
-        title = f"{name} trial {trial}, class {self.classes[int(one.y[0])]}, step {self.step}"
-        return pictures.raster_and_traces(np.asarray(x), out, spikes, V, title=title, dt_ms=dt_in_seconds() * 1e3)
+        """Return a figure of one held-out trial: input, rasters, traces, readout. All processes must ask."""
+        return pictures.of_one_trial(self, devices.on_one(self.leaves, self.mesh), trial)
 
-    def _end_of_epoch(self, epoch: int) -> None:
+    def _end_epoch(self) -> None:
+        """Evaluate on the validation split and save, where it is time."""
+        epoch = self.step // self.steps_per_epoch
         saves = self._saves(epoch)
         validation: dict[str, float] = {}
         if "validation" in self.splits and (saves or epoch % self.settings.evaluate_every == 0):
             validation = self.evaluate("validation")
-            self.log.scalars(self.step, "validation", self._finite("validation", validation))
+            require_finite("validation", validation, self.step)
+            self.log.scalars(self.step, "validation", validation)
             self.tell("on_evaluation", "validation", validation)
         self.tell("on_epoch_end", epoch)
         if saves or self._reason:
             self.save(validation)
 
-    def _saves(self, epoch: int) -> bool:
-        return epoch == self.settings.epochs or epoch % self.settings.save_every == 0
-
-    def _saves_step(self) -> bool:
-        every = self.settings.save_every_steps
-        return every is not None and self.step % every == 0
-
-    def _heard(self, signals: Signals, *, agrees: bool) -> int:
-        """Return the signal that ends the run, or 0. Several processes ask each other where training is logged."""
-        if jax.process_count() > 1 and not agrees:
-            return 0
-        return any_of(signals.received or 0)
-
-    def _interrupt(self, number: int) -> None:
-        """End as the signal asks, with a checkpoint."""
-        self.save()
-        if self._checkpoints is not None:
-            self._checkpoints.finish()
-            self.log.say(f"stopped after step {self.step}; write `resume={self.folder}` to continue")
-        leave(number)
-
     def _bad(self) -> int:
         """Return the first step whose loss or gradient was not finite and that ends or sets back training, or -1."""
-        return int(self.layout.state(self.leaves).bad)
+        of_members = np.atleast_1d(self.layout.state(self.leaves).bad)
+        return int(min((step for step in of_members if step >= 0), default=-1))
 
-    def _log_training(self, order: jax.Array) -> bool:
+    def _log_training(self) -> bool:
         """Record what was not recorded yet, and return whether training goes on from here, not from an earlier step."""
         if (bad := self._bad()) >= 0:
-            self._not_finite(bad, order)
+            self._not_finite(bad)
             return False
         means = metrics.means(self._waiting)
         if means.get("skipped") == 1:
@@ -315,21 +351,21 @@ class Trainer:
                 f"every step since training was last logged was left out, up to step {self.step}: loss or gradient was not "
                 "finite. Lower the learning rate, or clip the gradient (optimizer.clip_norm)."
             )
-        self._finite("train", means)
+        require_finite("train", means, self.step)
         self.log.scalars(self.step, "train", means, epoch=self.step / self.steps_per_epoch)
         self._waiting.clear()
         self.tell("on_log", means)
         return True
 
-    def _not_finite(self, bad: int, order: jax.Array) -> None:
+    def _not_finite(self, bad: int) -> None:
         """Go back to the last checkpoint with updates of half the size, or say where the number came from."""
-        what = what_is_not_finite(self.functions, self.leaves, self.data, order, bad)
+        what = what_is_not_finite(self.functions, self.leaves, self.data, self._order, bad)
         halved = self.rate / 2
         if self.settings.non_finite != "roll_back" or halved < LEAST_RATE:
             saved = ""
             if self.folder is not None and is_first():
                 path = self.folder / "not_finite.npz"
-                save_batch(path, self.data, np.asarray(self.functions.rows(order, bad)), bad)
+                save_batch(path, self.data, np.asarray(self.functions.rows(self._order, bad)), bad)
                 saved = f" Its batch is in {path}."
             raise TrainingError(
                 f"{what}, which was not taken.{saved} Lower the learning rate, clip the gradient (optimizer.clip_norm), "
@@ -340,31 +376,16 @@ class Trainer:
         self.log.back_to(self.step)
         log.warning("%s. Training goes back to step %d, with %g of the learning rate.", what, self.step, halved)
 
-    def _finite(self, name: str, means: dict[str, float]) -> dict[str, float]:
-        wrong = [metric for metric, value in means.items() if not math.isfinite(value)]
-        if wrong:
-            raise TrainingError(
-                f"{name} {wrong[0]} is {means[wrong[0]]} at step {self.step}: training has diverged. Lower the learning "
-                "rate, or clip the gradient (optimizer.clip_norm). Checkpoints up to the last finite one are kept."
-            )
-        return means
-
     def _finish(self) -> dict[str, Any]:
+        """Save the end, evaluate the checkpoint that `trainer.final` names, and write the result."""
+        self.save()
+        self.log.finished()
+        if self._checkpoints is not None:
+            self._checkpoints.finish()
         wait_for_all("the last checkpoint")
         if self.folder is not None:
             self.restore(find(self.folder, self.settings.final, self.settings.monitor))
-        result: dict[str, Any] = {
-            "step": self.step,
-            "seed": self.seed,
-            "parameters": sum(x.size for x in jax.tree.leaves(self.layout.state(self.leaves).params)),
-            "devices": self.mesh.size,
-            "seconds": round(self.log.seconds, 2),
-        }
-        for name in ("validation", "test"):
-            if name in self.splits:
-                result[name] = self.evaluate(name)
-        compiled = self.log.compiled
-        result |= {"compilations": compiled.programs, "compile_seconds": round(compiled.seconds, 2)}
+        result = result_of(self)
         self.log.hyperparameters(self.config, {f"final/{k}": v for k, v in result["test"].items()})
         if self.folder is not None and is_first():
             (self.folder / "result.json").write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
@@ -375,22 +396,13 @@ class Trainer:
         """Return the functions of training with trials in the pieces that `memory_mb` asks for."""
         if self.settings.memory_mb is None:
             return self.functions
-        order, _ = self._order(0)
+        order, _ = self.epochs.order(0)
         steps = pieces_within(
             self.settings.memory_mb,
             self.functions.length(self.data),
             lambda steps: self.functions.temporaries(self.leaves, self.data, order, steps),
         )
         return dataclasses.replace(self.functions, piece_steps=steps)
-
-    def _order(self, epoch: int) -> tuple[jax.Array, Sequence[int | None]]:
-        """Return the trials of an epoch in order, and the number of time steps that each of its batches needs."""
-        steps: Sequence[int | None] = [None] * self.steps_per_epoch
-        if self._buckets is None:
-            order = step.order_of_epoch(self.seed, epoch, len(self.splits["train"]))
-        else:
-            order, steps = self._buckets.order(epoch)
-        return devices.put(order, devices.whole(self.mesh)), steps
 
     def _open(self) -> None:
         """Open what is written while training."""

@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from flax import nnx
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -14,8 +15,14 @@ from spiketrain.augmentation.channels import ChannelRoll
 from spiketrain.augmentation.drop import ChannelMask, EventDrop, NeuronMask, TimeMask
 from spiketrain.augmentation.mix import CutMix, Mixup
 from spiketrain.augmentation.time import Jitter, TimeShift, TimeStretch
-from spiketrain.config import registry
-from spiketrain.errors import DomainError
+from spiketrain.config import build, registry
+from spiketrain.config.check import check
+from spiketrain.encoders.direct import Direct
+from spiketrain.errors import ConfigError, DomainError
+from spiketrain.losses import CrossEntropy
+from spiketrain.training.step import BEHIND_THE_ENCODER, Functions
+
+pytestmark = pytest.mark.usefixtures("one_ms")
 
 T, B, C = 12, 5, 4
 ALL = {
@@ -224,6 +231,47 @@ def test_several_are_applied_in_order_with_keys_of_their_own():
     np.testing.assert_array_equal(twice, silence(once, mask, y, jax.random.fold_in(key, 1))[0])
     assert (np.asarray(twice) != np.asarray(once)).any()
     np.testing.assert_array_equal(in_order([])(x, mask, y, key)[0], x)
+
+
+class Sum(nnx.Module):
+    takes_mask = True
+
+    def __call__(self, x, mask):
+        return jnp.where(mask[..., None], x[..., :2], 0)
+
+
+def test_training_augments_behind_the_encoder_and_evaluation_never_does():
+    x, mask, _ = batch(0)
+    trials = {
+        "x": x.swapaxes(0, 1),
+        "lengths": mask.sum(0),
+        "y": np.array([0, 1, 1, 0, 1]),
+        "weight": np.ones(B, np.float32),
+    }
+    loss, augment = CrossEntropy(label_smoothing=0.1), in_order([ALL["event_drop"], ALL["mixup"]])
+    settings = {"tx": None, "mesh": None, "placed": [], "seed": 0, "batch_size": B, "classes": 2}
+    plain, changed = (Functions(None, Direct(hold=2), loss, augmentation=a, **settings) for a in (None, augment))
+    key = jax.random.key(3)
+    assert changed._loss(Sum(), trials, None)[0] == plain._loss(Sum(), trials, None)[0]
+    frames, held = Direct(hold=2)(jnp.asarray(x), jnp.asarray(mask), key)
+    y = jax.nn.one_hot(trials["y"], 2)
+    x2, mask2, y2 = augment(frames, held, y, jax.random.fold_in(key, BEHIND_THE_ENCODER))
+    wanted = loss.per_trial(loss.logits(Sum()(x2, mask2), mask2), y2).mean()
+    got = changed._loss(Sum(), trials, key)[0]
+    np.testing.assert_allclose(got, wanted, rtol=1e-6)
+    assert got != plain._loss(Sum(), trials, key)[0]
+
+
+def test_augmentations_are_built_in_the_order_of_the_configuration():
+    assert build.augmentation(check({})) is None
+    config = check({"augmentations": {"late": {"name": "jitter", "steps": 2}, "event_drop": None}})
+    assert list(config["augmentations"]) == ["late", "event_drop"]
+    built = build.augmentation(config)
+    x, mask, y = map(jnp.asarray, batch(0))
+    wanted = in_order([Jitter(2), EventDrop(0.1)])(x, mask, y, jax.random.key(0))
+    np.testing.assert_array_equal(built(x, mask, y, jax.random.key(0))[0], wanted[0])
+    with pytest.raises(ConfigError, match=r"augmentations.jiter must say which augmentation.*Did you mean `jitter`"):
+        check({"augmentations": {"jiter": {}}})
 
 
 def test_every_augmentation_is_registered():

@@ -197,7 +197,9 @@ def test_a_stack_is_trained_evaluated_and_recorded(tmp_path, data):
         "spikes1": {"name": "lif", "tau_ms": 5.0},
         "dropout": {"rate": 0.2},
     }
-    config = small(data, model={"name": "sequential", "layers": layers}, trainer__epochs=1)
+    augmentations = {"event_drop": {}, "cut_mix": {}}
+    model = {"name": "sequential", "layers": layers}
+    config = small(data, model=model, trainer__epochs=1, augmentations=augmentations)
     folder, result = train(config, tmp_path / "run")
     assert result["test"]["rate_hz/spikes1"] > 0 and 0 <= result["test"]["accuracy"] <= 1
     assert list(

@@ -32,6 +32,13 @@ def _maker(kind: str, section: dict[str, Any]) -> Any:
     return partial(entry.load(), **_arguments(entry, section))
 
 
+def augmentation(config: dict[str, Any]) -> Any:
+    """Return the augmentations of a configuration as one, in their order, or None where there are none."""
+    sections = config["augmentations"].values()
+    in_order = registry.load("spiketrain.augmentation.base:in_order")
+    return in_order([build("augmentation", section) for section in sections]) if sections else None
+
+
 def optimizer(config: dict[str, Any], steps: int) -> Any:
     """Return the optax transformation of `optimizer` under its `schedule`, for a run of so many steps."""
     section = config["optimizer"]

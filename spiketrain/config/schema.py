@@ -727,6 +727,7 @@ class Config:
     model: Any = choice("model", "spiking_net")
     data: Any = choice("data", "vowels")
     encoder: Any = choice("encoder", "direct")
+    augmentations: dict[str, Any] = named("augmentation")
     optimizer: Any = choice("optimizer", "adamw")
     schedule: Any = choice("schedule", "cosine")
     loss: Any = choice("loss", "cross_entropy")

@@ -35,7 +35,7 @@ class AimAtRate(Callback):
         if trainer.step:
             return
         layout, split = trainer.layout, trainer.splits["train"]
-        members = getattr(trainer, "members", 0)  # of an ensemble, whose leaves have an axis of them in front
+        members = trainer.members  # of an ensemble, whose leaves have an axis of them in front
         some = split.take(np.random.default_rng(trainer.seed).permutation(len(split))[: self.trials])
         frames = jnp.asarray(some.x).swapaxes(0, 1)
         x, mask = trainer.encoder(frames, jnp.arange(len(frames))[:, None] < jnp.asarray(some.lengths))

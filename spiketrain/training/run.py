@@ -35,6 +35,7 @@ def make_trainer(config: dict[str, Any], folder: Path | None) -> Trainer:
         optimizer=lambda steps: build.optimizer(config, steps),
         loss=build.build("loss", config["loss"]),
         encoder=encoder,
+        augmentation=build.augmentation(config),
         seed=config["seed"],
         settings=schema.TrainerSettings(**config["trainer"]),
         logger=schema.LoggerSettings(**config["logger"]),

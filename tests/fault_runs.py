@@ -6,6 +6,7 @@ Each is forked from a process that has imported everything and started nothing.
 import hashlib
 import json
 import os
+import random
 import signal
 import sys
 import tempfile
@@ -23,6 +24,7 @@ os.environ |= {"JAX_COMPILATION_CACHE_DIR": CACHE.name, "JAX_PERSISTENT_CACHE_MI
 
 import jax  # noqa: E402
 import numpy as np  # noqa: E402
+from one_of_several import meeting_places  # noqa: E402
 
 from spiketrain.cli.common import run  # noqa: E402
 from spiketrain.training import arrays, saved  # noqa: E402
@@ -40,14 +42,14 @@ class NotSurvived(Exception):
 
 
 class Place:
-    """Where runs of one configuration lie, and the run among them that nothing happened to."""
+    """Where runs of one configuration lie, and those among them that nothing happened to."""
 
     def __init__(self, folder: Path):
         self.folder = folder
+        self._done: set[str] = set()
         write_data(folder / "small.npz")
-        self.config = small(
-            folder / "small.npz", trainer__epochs=EPOCHS, trainer__save_every_steps=1, trainer__keep_best=2
-        )
+        self._changes = {"trainer__epochs": EPOCHS, "trainer__save_every_steps": 1, "trainer__keep_best": 2}
+        self.config = small(folder / "small.npz", **self._changes)
         begun = time.monotonic()
         self.expect(self.start("warm"), 0)
         self.compiling = time.monotonic() - begun
@@ -69,22 +71,68 @@ class Place:
             raise NotSurvived(f"exit code {code} in place of {codes}: {child.said()[-800:]}")
         return child.said()
 
-    def resumed(self, name: str) -> str:
+    def once(self, name: str, runs: Callable[[], object]) -> None:
+        """Have a run that others are compared with, which nothing happens to."""
+        if name not in self._done:
+            runs()
+            self._done.add(name)
+
+    def resumed(self, name: str, whole: str = "whole", **changes) -> str:
         """Go on with a run, or begin it anew where it had not begun; it must end like the whole one."""
-        resume = (self.folder / name / "config.yaml").is_file()
-        said = self.expect(self.start(name, resume=resume), 0)
+        said = self.expect(self.start(name, resume=self._begun(name), **changes), 0)
         if "Traceback" in said:
             raise NotSurvived(said[-800:])
-        self.compare(name)
+        self.compare(name, whole)
         return said
 
-    def compare(self, name: str) -> None:
-        """Compare a run with the whole one."""
-        one, whole = self.folder / name, self.folder / "whole"
+    def both(self, name: str, fault: Callable[[], None] | None = None, *, at: int = 0) -> list["Child"]:
+        """Start a run of two processes, or go on with it; `fault` is called first in one of them."""
+        folder, resume, places = self.folder / name, self._begun(name), meeting_places(2)
+        config = small(self.folder / "small.npz", **self._changes, trainer__batch_size=8, distributed=True)
+
+        def joins(n: int) -> Callable[[], None]:
+            def first() -> None:
+                os.environ.update(places[n])
+                if fault is not None and n == at:
+                    fault()
+
+            return first
+
+        return [
+            Child(folder.with_name(f"{name}.{n}"), lambda: train(config, folder, resume=resume), joins(n))
+            for n in range(2)
+        ]
+
+    def both_resumed(self, name: str) -> None:
+        """Go on with a run of two processes; it must end like one of two that nothing happened to."""
+        self.once("whole_of_two", self._whole_of_two)
+        for child in self.both(name):
+            self.expect(child, 0)
+        self.compare(name, "whole_of_two")
+
+    def seconds_of_two(self) -> float:
+        """Return how long a run of two processes takes."""
+        self.once("whole_of_two", self._whole_of_two)
+        return self._seconds_of_two
+
+    def _whole_of_two(self) -> None:
+        for name in ("warm_of_two", "whole_of_two"):
+            begun = time.monotonic()
+            for child in self.both(name):
+                self.expect(child, 0)
+            self._seconds_of_two = time.monotonic() - begun
+
+    def _begun(self, name: str) -> bool:
+        return (self.folder / name / "config.yaml").is_file()
+
+    def compare(self, name: str, with_: str = "whole") -> None:
+        """Compare a run with one that nothing happened to: every metric on record, and every bit of the last step."""
+        one, whole = self.folder / name, self.folder / with_
         if record(one) != record(whole):
             raise NotSurvived("another record of metrics")
         results = [json.loads((folder / "result.json").read_text()) for folder in (one, whole)]
-        if any(results[0][key] != results[1][key] for key in ("step", "validation", "test")):
+        keys = results[0].keys() | results[1].keys()
+        if any(results[0].get(key) != results[1].get(key) for key in keys & {"step", "validation", "test"}):
             raise NotSurvived("another result")
         ends = [find(folder) for folder in (one, whole)]
         sums = [json.loads((end / "manifest.json").read_text())["arrays"] for end in ends]
@@ -92,6 +140,10 @@ class Place:
             raise NotSurvived("another last checkpoint")
         if left := [path.name for path in (one / "checkpoints").iterdir() if path.name.endswith(".tmp")]:
             raise NotSurvived(f"{left} is left")
+
+
+Row = Callable[[Place, str, random.Random], None]
+"""What tries a fault once, with a name for its run: a row of the table. It raises NotSurvived."""
 
 
 class Child:
@@ -121,8 +173,16 @@ class Child:
         finally:
             sys.stdout.flush()
 
-    def wait(self) -> int:
-        """Return its exit code, or minus the number of the signal that ended it."""
+    def wait(self, within: float | None = None) -> int:
+        """Return its exit code, or minus the number of the signal that ended it; so many seconds later it is killed."""
+        if within is not None:
+            until = time.monotonic() + within
+            while os.waitid(os.P_PID, self.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is None:
+                if time.monotonic() > until:
+                    self.kill(signal.SIGKILL)
+                    os.waitpid(self.pid, 0)
+                    raise NotSurvived(f"it had not ended after {within} s: {self.said()[-800:]}")
+                time.sleep(0.01)
         return os.waitstatus_to_exitcode(os.waitpid(self.pid, 0)[1])
 
     def kill(self, number: int) -> None:
@@ -146,7 +206,7 @@ def digest(folder: Path) -> str:
         parts = b"".join(f"{name} {x.dtype} {x.shape}".encode() + x.tobytes() for name, x in host.items())
         into.write_text(hashlib.sha256(parts).hexdigest())
 
-    if not (into.exists() and folder.name == "whole"):
+    if not into.exists():
         if code := Child(into, compute).wait():
             raise NotSurvived(f"the last checkpoint cannot be read back: exit code {code}")
     return into.read_text()
@@ -176,9 +236,9 @@ def at_call(owner: object, name: str, number: int, does: Callable[[], object], *
     return fault
 
 
-def wait_for(condition: Callable[[], object]) -> None:
-    """Wait, for half a minute at most."""
-    until = time.monotonic() + 30
+def wait_for(condition: Callable[[], object], *, within: float = 30) -> None:
+    """Wait, for so many seconds at most."""
+    until = time.monotonic() + within
     while not condition() and time.monotonic() < until:
         time.sleep(0.01)
 

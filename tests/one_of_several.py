@@ -5,6 +5,7 @@ python tests/one_of_several.py losses FILE              writes the losses of 50 
 """
 
 import json
+import socket
 import sys
 from pathlib import Path
 
@@ -28,6 +29,15 @@ VOWELS = {
     "logger": QUIET,
     "trainer": {"validation_fraction": 0.1, "batch_size": 24},
 }
+
+
+def meeting_places(count):
+    """Return, for each of several processes of this machine, the variables that say who they are and where they meet."""
+    with socket.socket() as s:
+        s.bind(("localhost", 0))
+        port = s.getsockname()[1]
+    shared = {"JAX_COORDINATOR_ADDRESS": f"localhost:{port}", "JAX_NUM_PROCESSES": str(count)}
+    return [shared | {"JAX_PROCESS_ID": str(n)} for n in range(count)]
 
 
 def losses(config, steps=50):

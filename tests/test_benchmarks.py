@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import spiketrain as st
-from benchmarks import circuits, memory, reference, training, training_table, workloads
+from benchmarks import circuits, memory, reference, trainer, training, training_table, workloads
 from benchmarks.__main__ import HERE, TABLES, updated
 from benchmarks.training import WORKERS
 from scripts.readme import origin, put_table
@@ -76,6 +76,26 @@ def test_the_price_of_a_memory_budget_is_taken_within_rounds(monkeypatch):
     monkeypatch.setattr(memory, "alone", wrong)
     with pytest.raises(SystemExit, match="losses of T 100 in pieces"):
         memory.memory([100], 8, 3)
+
+
+def test_what_a_run_takes_besides_its_steps_is_a_part_of_the_run_of_that_round():
+    def side(seconds, cpu):
+        return {"seconds": seconds, "cpu_s": cpu}
+
+    def round_(run, steps):
+        parts = {"evaluation": side(0.1, 0.2) | {"compile_s": 0.05}, "logging": side(0.5, 0.5) | {"compile_s": 0.0}}
+        clocked = {"took": side(5.0, 10.0), "parts": parts}
+        return {"run": side(run, 2 * run), "steps": side(steps, steps), "undrawn": side(2.0, 4.0), "parts": clocked}
+
+    rounds = [round_(2.0, 1.0), round_(4.0, 1.0), round_(2.5, 1.5)]
+    text = trainer.table({"first": 10, "last": 1010, "cold": side(9.0, 9.0), "rounds": rounds})
+    assert "| steps 11 to 1010 of a run | 2.50 | 100.0 % | 5.00 | 100.0 % |" in text
+    assert "| 1,000 jitted steps alone | 1.00 | 50.0 % | 1.00 | 25.0 % |" in text
+    assert "| **everything but the jitted steps** | 1.00 | 50.0 % | 3.50 | 75.0 % |" in text
+    assert "0.05 s of it compiling | 0.10 | 2.0 % | 0.20 | 2.0 % |" in text
+    assert "the bar | 0.50 | 10.0 % | 0.50 | 5.0 % |" in text
+    assert "| **everything but the jitted steps, without pictures** | 1.00 | 50.0 % | 3.00 | 75.0 % |" in text
+    assert "without pictures and evaluation** | 0.90 | 45.0 % | 2.80 | 70.0 % |" in text
 
 
 def test_a_worker_trains_within_a_memory_budget():

@@ -1,20 +1,35 @@
 """Configurations of strangers: read as plain data of bounded size, or refused with one line."""
 
+import contextlib
+import copy
 import json
 import os
 import re
+import resource
+import shutil
 import sys
 
+import brainunit as u
+import jax
 import pytest
 import yaml
-from hypothesis import given
+from flax import nnx
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as some
 
+from spiketrain import environ
 from spiketrain.cli import train as cli
 from spiketrain.cli.common import run
+from spiketrain.config import build, registry
 from spiketrain.config.check import check
 from spiketrain.config.files import DEPTH, JSON_BYTES, YAML_BYTES, parse_json, parse_yaml, read_bytes
-from spiketrain.errors import ConfigError
+from spiketrain.errors import CheckpointError, ConfigError, SpiketrainError
+from spiketrain.training import arrays, size
+from spiketrain.training.checkpoint import Checkpoints
+from spiketrain.training.patterns import name_of
+from spiketrain.training.run import make_trainer, restored, train
+
+from runs import seal, small
 
 LAUGHS = "a0: &a0 [ha, ha]\n" + "".join(f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 9)}]\n" for n in range(1, 12))
 
@@ -150,3 +165,163 @@ def test_a_message_shows_what_a_file_says_and_does_not_do_it(capsys):
     assert run(refuse) == 2
     [line] = capsys.readouterr().err.splitlines()
     assert line.startswith(r"ConfigError: \x1b[2J is no key") and len(line) < 5000
+
+
+# A checkpoint whose configuration asks for everything
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory, data):
+    """A run folder as a run leaves it, of a network that was not trained."""
+    folder, config = tmp_path_factory.mktemp("made"), small(data, model__neuron={"name": "lif"})
+    with environ.context(dt=1.0 * u.ms):
+        trainer = make_trainer(config, None)
+    checkpoints = Checkpoints(folder / "checkpoints")
+    more = {"waiting": [], "callbacks": {}, "stopped": "", "provenance": {}}
+    checkpoints.save(0, trainer.leaves, trainer.layout, {"config": config, "metrics": {}, **more})
+    checkpoints.close()
+    (folder / "config.yaml").write_text(yaml.safe_dump(config))
+    return folder
+
+
+@pytest.fixture
+def folder(made, tmp_path):
+    return shutil.copytree(made, tmp_path / "run")
+
+
+def change_meta(folder, change):
+    path = folder / "checkpoints" / "0" / "meta.json"
+    meta = json.loads(path.read_text())
+    change(meta)
+    path.write_text(json.dumps(meta))
+    seal(path.parent)
+
+
+def peak():
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+
+
+HUGE = [10**6, 10**6]
+
+
+def test_a_model_that_is_not_that_of_the_checkpoint_is_refused_unbuilt(folder, made):
+    change_meta(folder, lambda meta: meta["config"]["model"].update(hidden=HUGE))
+    config, before = yaml.safe_load((folder / "config.yaml").read_text()), peak()
+    config["model"]["hidden"] = HUGE
+    for look in (lambda: restored(folder).__enter__(), lambda: train(check(config), folder, resume=True)):
+        with pytest.raises(
+            CheckpointError, match="belongs to another model: [0-9]+ of [0-9]+ arrays differ, first `params"
+        ):
+            look()
+    assert peak() < before + 200 and not (folder / "result.json").exists()
+    with restored(made) as (_, trainer):
+        assert trainer.step == 0
+
+
+def test_a_model_beyond_the_memory_is_refused_unbuilt(folder, data):
+    """Configuration and meta data agree on terabytes."""
+
+    def agree(meta):
+        meta["config"]["model"].update(hidden=HUGE)
+
+        def make():
+            return build.build("model", meta["config"]["model"], 3, 2, rngs=nnx.Rngs(0))
+
+        with environ.context(dt=1.0 * u.ms):
+            meta["leaves"] = {name: arrays.describe(x) for name, x in size.shapes_of(make).items()}
+
+    before = peak()
+    change_meta(folder, agree)
+    with pytest.raises(ConfigError, match=r"model: its arrays take 1\.2e\+04 GB, and this machine has"):
+        restored(folder).__enter__()
+    for hidden in ([10**7], [2**62], [2**31, 4]):
+        with pytest.raises(ConfigError, match="model: its arrays take .* The largest is .* Choose smaller layers"):
+            train(small(data, model__hidden=hidden), folder.with_name("new"))
+    assert peak() < before + 200 and not folder.with_name("new").exists()
+
+
+@pytest.mark.parametrize("name", registry.names("model"))
+@pytest.mark.parametrize(
+    "neuron", [{"name": "lif"}, {"name": "alif", "tau_ms": {"low": 5.0, "high": 20.0}, "trainable": ["tau"]}]
+)
+def test_the_shapes_of_a_model_are_known_before_it_is_made(name, neuron):
+    def make():
+        return build.build("model", config["model"], 3, 2, rngs=nnx.Rngs(0))
+
+    config = check({"data": "vowels", "model": {"name": name, "dropout": 0.1, "neuron": neuron}})
+    with environ.context(dt=1.0 * u.ms):
+        known = size.shapes_of(make)
+        _, params, rest = nnx.split(make(), nnx.Param, ...)
+        assert len(known) > 5
+        leaves = {"params": params, "rest": rest}
+        there = {name_of(path): x for path, x in jax.tree_util.tree_flatten_with_path(leaves)[0]}
+        assert {k: (x.shape, x.dtype) for k, x in known.items()} == {k: (x.shape, x.dtype) for k, x in there.items()}
+        size.check_size(make)
+
+
+def test_a_model_that_needs_values_is_not_known_before():
+    class Counts(nnx.Module):
+        def __init__(self):
+            self.w = nnx.Param(jax.numpy.ones(3))
+            assert float(self.w.sum()) == 3
+
+    size.check_size(Counts)
+
+
+# Any mutation
+
+
+VALUES = [
+    None, True, -1, 0, 3, 2**31, 2**62, 2**63, 10**400, 1e308, float("nan"), float("inf"), "", "../../x", "${oc.env:HOME}",
+    "\x00", "\u202e\x1b[2J\n", "a" * 5000, [], [1], ["x"], {}, {"name": "x"}, {"_target_": "os.system"}, [[[[1]]]], HUGE,
+    [0], 1e-300, "lif", {1: 2}, {"low": 1, "high": 2},
+]  # fmt: skip
+
+
+def places(data, path=()):
+    for key, value in data.items() if isinstance(data, dict) else enumerate(data) if isinstance(data, list) else ():
+        yield (*path, key)
+        yield from places(value, (*path, key))
+
+
+def mutated(data, at, value, kind):
+    """Return data of which one place is another value, is missing, or has a neighbour."""
+    data, every = copy.deepcopy(data), list(places(data))
+    *path, last = every[int(at * len(every))]
+    holder = data
+    for key in path:
+        holder = holder[key]
+    if kind == "missing":
+        del holder[last]
+    else:
+        holder[last if kind == "other" or isinstance(holder, list) else f"{last}_"] = copy.deepcopy(value)
+    return data
+
+
+A_MUTATION = {
+    "at": some.floats(0, 0.9999),
+    "value": some.sampled_from(VALUES),
+    "kind": some.sampled_from(["other", "other", "missing", "more"]),
+}
+
+
+@settings(max_examples=100)
+@given(**A_MUTATION)
+def test_a_mutated_config_passes_or_is_one_error(data, at, value, kind):
+    with contextlib.suppress(ConfigError):
+        check(mutated(small(data), at, value, kind))
+
+
+@pytest.mark.filterwarnings("ignore:overflow encountered:RuntimeWarning")  # 1e308 as float32
+@settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(**A_MUTATION)
+def test_mutated_meta_data_are_restored_or_one_error(made, tmp_path, at, value, kind):
+    step = shutil.copytree(made / "checkpoints" / "0", tmp_path / "0", dirs_exist_ok=True)
+    meta = mutated(json.loads((step / "meta.json").read_text()), at, value, kind)
+    (step / "meta.json").write_text(json.dumps(meta))
+    seal(step)
+    try:
+        with restored(step) as (_, trainer):
+            assert trainer.step == 0
+    except SpiketrainError as error:
+        assert str(error)

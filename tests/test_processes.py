@@ -2,7 +2,6 @@
 
 import json
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -11,7 +10,7 @@ from pathlib import Path
 import brainunit as u
 import numpy as np
 import pytest
-from one_of_several import VOWELS, losses
+from one_of_several import VOWELS, losses, meeting_places
 
 from spiketrain import environ
 from spiketrain.config.check import check
@@ -25,23 +24,16 @@ from runs import compiled_once, environment, record, small
 SCRIPT = Path(__file__).with_name("one_of_several.py")
 
 
-def free_port():
-    with socket.socket() as s:
-        s.bind(("localhost", 0))
-        return s.getsockname()[1]
-
-
 def started(*words, count=2, devices=4):
-    shared = dict(JAX_COORDINATOR_ADDRESS=f"localhost:{free_port()}", JAX_NUM_PROCESSES=str(count))
     return [
         subprocess.Popen(
             [sys.executable, str(SCRIPT), *map(str, words)],
-            env=environment(**shared, JAX_PROCESS_ID=str(n), JAX_NUM_CPU_DEVICES=str(devices)),
+            env=environment(**place, JAX_NUM_CPU_DEVICES=str(devices)),
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
         )
-        for n in range(count)
+        for place in meeting_places(count)
     ]
 
 

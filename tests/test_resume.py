@@ -179,7 +179,7 @@ def test_a_config_that_is_no_text_is_one_error(tmp_path):
 
 
 def arrays_of(folder):
-    return sorted(p for p in (folder / "state").rglob("*") if p.is_file() and p.parent.name == "d")
+    return sorted(p for p in (folder / "state").rglob("[0-9]*") if p.is_file())
 
 
 def flip(path):
@@ -194,7 +194,7 @@ DAMAGE = {
     "truncated meta": lambda step: os.truncate(step / "meta.json", 50),
     "empty meta": lambda step: os.truncate(step / "meta.json", 0),
     "foreign meta": lambda step: (step / "meta.json").write_text("[1, 2]"),
-    "meta without a part": lambda step: (step / "meta.json").write_text('{"format": 2, "step": 8}'),
+    "meta without a part": lambda step: (step / "meta.json").write_text('{"format": 3, "step": 8}'),
     "no manifest": lambda step: (step / "manifest.json").unlink(),
     "truncated manifest": lambda step: os.truncate(step / "manifest.json", 1),
     "no arrays": lambda step: shutil.rmtree(step / "state"),

@@ -109,10 +109,11 @@ def value_of(folder: Path, monitor: str) -> float | None:
 
 
 def _record_failure(folder: Path, config: dict[str, Any], error: Exception) -> None:
-    """Leave what `spiketrain-runs` tells of a job that failed, its settings too if it failed before they were written."""
+    """Leave what `spiketrain-runs` tells of a job that failed, where the run did not say it, and its settings."""
     import yaml
 
-    (folder / FAILURE).write_text(f"{type(error).__name__}: {error}\n", encoding="utf-8")
+    if not (folder / FAILURE).exists():
+        (folder / FAILURE).write_text(f"{type(error).__name__}: {error}\n", encoding="utf-8")
     if not (folder / "config.yaml").exists():
         text = yaml.safe_dump(config, sort_keys=False, allow_unicode=True)
         (folder / "config.yaml").write_text(text, encoding="utf-8")

@@ -104,6 +104,7 @@ def _choices(value: Any, kind: str, where: str) -> dict[str, Any]:
         raise ConfigError(f"{where} must be a mapping from names to their settings, got {value!r}.")
     checked = {}
     for name, fields in value.items():
+        _require(fields is None or isinstance(fields, dict), f"{where}.{name} must be a mapping, got {fields!r}.")
         section = _choice({**(fields or {}), "name": name}, kind, f"{where}.{name}")
         checked[name] = {key: value for key, value in section.items() if key != "name"}
     return checked

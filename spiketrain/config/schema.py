@@ -712,7 +712,7 @@ class LoggerSettings:
 
     tensorboard: bool = True
     pictures: bool = True
-    pictures_every: int = 25
+    pictures_every: int = 100
     progress: bool = True
 
 

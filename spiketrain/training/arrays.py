@@ -1,6 +1,8 @@
 """Named arrays on disk, through orbax: written from copies on the host, read into the model's own shapes.
 
-Orbax finds its arrays by what the files say. All of that is compared with what is wanted before an array is read.
+Orbax finds its arrays by what the files say. All of that is compared with what is wanted before an array is read. Each
+array is files of its own, which say their size: a database of them all (OCDBT) can be forged to unpack into any memory,
+and is neither written nor opened.
 """
 
 import logging
@@ -16,6 +18,7 @@ import jax
 import numpy as np
 import orbax.checkpoint as ocp
 
+from spiketrain.config.files import JSON_BYTES, parse_json, read_bytes
 from spiketrain.training.devices import put
 
 Host = dict[str, np.ndarray]
@@ -82,10 +85,11 @@ def read(folder: Path, into: Host) -> None:
     """
     wanted = {name: x for name, x in into.items() if x.size}
     try:
+        if any(path.name.endswith("ocdbt") for path in folder.rglob("*")):
+            raise ValueError("it holds a database")
+        for name, x in wanted.items():
+            _require_stored_as(folder / name / ".zarray", x, name)
         with _checkpointer() as checkpointer:
-            stored = checkpointer.metadata(folder).item_metadata.tree
-            for name, x in wanted.items():
-                _require_stored_as(stored.get(name), x, name)
             arguments = ocp.args.PyTreeRestore(
                 item={name: ocp.utils.to_shape_dtype_struct(x) for name, x in wanted.items()},
                 restore_args={name: ocp.RestoreArgs(restore_type=np.ndarray) for name in wanted},
@@ -98,13 +102,14 @@ def read(folder: Path, into: Host) -> None:
         x[...] = found[name]
 
 
-def _require_stored_as(stored: Any, x: np.ndarray, name: str) -> None:
+def _require_stored_as(described: Path, x: np.ndarray, name: str) -> None:
     """Refuse an array of another size than the model's before it takes memory."""
-    if stored is None:
+    if not described.exists():
         raise ValueError(f"array `{name}` is missing")
-    chunk = stored.storage.chunk_shape if stored.storage else stored.shape
-    if tuple(stored.shape) != x.shape or stored.dtype != x.dtype or math.prod(chunk) > x.size:
-        raise ValueError(f"array `{name}` is stored as {stored.shape} {stored.dtype} in pieces of {chunk}")
+    stored = parse_json(read_bytes(described, JSON_BYTES))
+    shape, chunks, dtype = (stored[key] for key in ("shape", "chunks", "dtype"))
+    if shape != list(x.shape) or np.dtype(dtype) != x.dtype or math.prod(chunks) > x.size or stored["compressor"]:
+        raise ValueError(f"array `{name}` is stored as {shape} {dtype} in pieces of {chunks}")
 
 
 def _checkpointer() -> ocp.Checkpointer:
@@ -114,7 +119,8 @@ def _checkpointer() -> ocp.Checkpointer:
     alone = ocp.options.MultiprocessingOptions(
         primary_host=own, active_processes={own}, barrier_sync_key_prefix=f"spiketrain_{own}"
     )
-    return ocp.Checkpointer(ocp.PyTreeCheckpointHandler(multiprocessing_options=alone), multiprocessing_options=alone)
+    handler = ocp.PyTreeCheckpointHandler(use_ocdbt=False, use_compression=False, multiprocessing_options=alone)
+    return ocp.Checkpointer(handler, multiprocessing_options=alone)
 
 
 def _is_key(x: jax.Array) -> bool:

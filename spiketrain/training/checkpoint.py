@@ -4,6 +4,7 @@ A step is written beside its place and renamed into it, and renamed before it is
 leaves steps that are whole. They are ordered by step, never by clock.
 """
 
+import contextlib
 import logging
 import math
 import re
@@ -190,6 +191,15 @@ def find(path: Path, which: str = "last", monitor: str = "validation/accuracy") 
     raise CheckpointError(
         f"{folder} has no step {which!r}. It has {', '.join(map(str, steps))}; or write `last` or `best`."
     )
+
+
+def newest_readable(folder: Path) -> Path | None:
+    """Return the newest step of a checkpoint folder whose meta data can be read; None where there is no such step."""
+    for step in reversed(steps_in(folder)):
+        with contextlib.suppress(DamagedCheckpointError):
+            read_meta(folder / str(step))
+            return folder / str(step)
+    return None
 
 
 def restore_newest(folder: Path, leaves: list[jax.Array], layout: Layout) -> tuple[list[jax.Array], Path]:

@@ -2,12 +2,18 @@
 
 import contextlib
 import itertools
+import json
 import os
+import traceback
 from collections.abc import Iterator
 from pathlib import Path
 
 from spiketrain.errors import ConfigError
 from spiketrain.training.lock import RunLock
+from spiketrain.training.provenance import provenance
+from spiketrain.training.recorded import FAILURE
+
+LONGEST = 1 << 13  # characters of an error or of its traceback
 
 
 def settle(folder: Path, *, named: bool = True, resume: bool = False) -> Path:
@@ -52,6 +58,20 @@ def held(folder: Path, *, named: bool = True, resume: bool = False) -> Iterator[
         if not resume:
             _refuse_used(folder)
         yield folder
+
+
+@contextlib.contextmanager
+def failure_recorded(folder: Path) -> Iterator[None]:
+    """Leave what ended a run in its `error.txt`: the error, what ran, the traceback. The error goes on as it is."""
+    (folder / FAILURE).unlink(missing_ok=True)  # that of an attempt before
+    try:
+        yield
+    except Exception as error:
+        what, where = f"{type(error).__name__}: {error}"[:LONGEST], traceback.format_exc()[-LONGEST:]
+        text = f"{what}\n\n{json.dumps(provenance(), indent=1)}\n\n{where}"
+        with contextlib.suppress(OSError):  # a full disk, which is the error itself
+            (folder / FAILURE).write_text(text, encoding="utf-8", errors="replace")
+        raise
 
 
 def _new(folder: Path) -> Path:

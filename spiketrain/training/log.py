@@ -49,7 +49,7 @@ class RunLog:
                 TimeRemainingColumn(table_column=fixed),
                 TextColumn("{task.fields[metrics]}", table_column=flexible),  # a narrow terminal cuts this one
             )
-            self._bar = Progress(*columns, console=self.console, expand=True)
+            self._bar = Progress(*columns, console=self.console, expand=True, auto_refresh=False)
             self._task = self._bar.add_task("training", total=total_steps, completed=first_step, speed="", metrics="")
             self._bar.start()
         self.compiled = Compilations()
@@ -122,9 +122,9 @@ class RunLog:
             self._warn(error)
 
     def _show_on_board(self, method: str, *what: Any, **how: Any) -> None:
-        if self._board is not None:
+        if (board := self._board) is not None:  # a picture may arrive from its thread while this is closed
             try:
-                getattr(self._board, method)(*what, **how)
+                getattr(board, method)(*what, **how)
             except OSError as error:
                 self._warn(error)
 
@@ -163,7 +163,11 @@ class RunLog:
             f"{k} {v:.4g}" if k.endswith("loss") else f"{k} {100 * v:.1f} %" for k, v in self._shown.items()
         )
         if self._bar is not None:
-            self._bar.update(self._task, completed=self._step, speed=f"{speed:.0f} steps/s", metrics=text)
+            if now or time_now - self._last_line > 0.25:
+                self._last_line = time_now
+                self._bar.update(
+                    self._task, completed=self._step, speed=f"{speed:.0f} steps/s", metrics=text, refresh=True
+                )
         elif self._progress and (now or time_now - self._last_line > 2):
             self._last_line = time_now
             left = (self._total - self._step) / max(speed, 1e-9)

@@ -1,6 +1,7 @@
 """A raster of every spiking layer and the membrane traces behind it, for one fixed trial."""
 
 import logging
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -23,12 +24,16 @@ log = logging.getLogger("spiketrain")
 class Pictures(Callback):
     """Draws one held-out trial, and records the distribution of every parameter.
 
+    A figure takes as long to draw as dozens of small steps, so it is drawn in a thread while training goes on.
+
     Args:
         settings: how often, and whether to draw.
     """
 
     def __init__(self, settings: LoggerSettings):
         self._settings, self._warned = settings, False
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="pictures")
+        self._drawing: Future[None] | None = None
 
     def on_epoch_end(self, trainer: Any, epoch: int) -> None:
         """Draw where it is time."""
@@ -48,11 +53,28 @@ class Pictures(Callback):
                 log.warning("%s Or switch them off with logger.pictures=false.", error)
             self._warned = True
             return
-        try:
-            save(figure, trainer.folder / "pictures" / f"step_{trainer.step:06d}.png")
-        except OSError as error:
-            log.warning("A picture could not be written: %s.", error)
-        trainer.log.picture(trainer.step, "raster_and_traces", pixels(figure))
+        self._wait()
+        path = trainer.folder / "pictures" / f"step_{trainer.step:06d}.png"
+        self._drawing = self._thread.submit(_draw, figure, path, trainer.log, trainer.step)
+
+    def on_end(self, trainer: Any, result: dict[str, Any]) -> None:
+        """Wait for the last picture."""
+        self._wait()
+
+    def _wait(self) -> None:
+        """Wait for the picture that is being drawn, and raise what went wrong with it."""
+        if self._drawing is not None:
+            self._drawing.result()
+        self._drawing = None
+
+
+def _draw(figure: Any, path: Path, run_log: Any, step: int) -> None:
+    rgb = pixels(figure)
+    try:
+        save(rgb, path)
+    except OSError as error:
+        log.warning("A picture could not be written: %s.", error)
+    run_log.picture(step, "raster_and_traces", rgb)
 
 
 def of_one_trial(trainer: Any, leaves: list[jax.Array], trial: int = 0) -> Any:
@@ -101,7 +123,9 @@ def raster_and_traces(
     """
     times = np.arange(len(x)) * dt_ms
     rows = 2 + 2 * len(spikes)
-    figure = new_figure(figsize=(7, 1.6 * rows))
+    height = 1.6 * rows
+    figure = new_figure(figsize=(7, height), dpi=120, layout="none")  # to find a layout takes longer than to draw it
+    figure.subplots_adjust(left=0.15, right=0.9, bottom=0.5 / height, top=1 - 0.45 / height, hspace=0.25)
     axes = iter(figure.subplots(rows, 1, sharex=True))
     figure.suptitle(title, fontsize=10)
 
@@ -154,10 +178,12 @@ def pixels(figure: Any) -> np.ndarray:
     return np.asarray(figure.canvas.buffer_rgba())[..., :3].copy()
 
 
-def save(figure: Any, path: Path) -> None:
-    """Write a figure as PNG."""
+def save(rgb: np.ndarray, path: Path) -> None:
+    """Write a picture `(height, width, 3)` as PNG."""
+    from matplotlib.image import imsave
+
     path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path, dpi=120)
+    imsave(path, rgb)
 
 
 def _bare(x: Any) -> np.ndarray:

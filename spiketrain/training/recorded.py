@@ -74,7 +74,7 @@ def read_run(folder: Path) -> Run:
     try:
         settings = flat(_mapping(parse_yaml(read_bytes(folder / "config.yaml", YAML_BYTES)), "config.yaml"))
         if not (folder / "result.json").exists() or (folder / FAILURE).exists():
-            why = _text(folder / FAILURE)
+            why = _first_line(folder / FAILURE)
             return Run(folder, settings, "failed" if why else "unfinished", step=step, why=why)
         result = _mapping(parse_json(read_bytes(folder / "result.json", JSON_BYTES)), "result.json")
         members = tuple(_metrics(_mapping(member, "a member")) for member in result.get("members", ()))
@@ -132,9 +132,10 @@ def _mapping(data: Any, name: str) -> dict[str, Any]:
     return data
 
 
-def _text(path: Path) -> str:
+def _first_line(path: Path) -> str:
+    """Return what failed; where, the lines after it tell."""
     try:
-        return " ".join(read_bytes(path, _TAIL).decode("utf-8", errors="replace").split())
+        return " ".join(read_bytes(path, _TAIL).decode("utf-8", errors="replace").partition("\n\n")[0].split())
     except FileNotFoundError:
         return ""
 

@@ -15,20 +15,34 @@ from spiketrain.config import build, schema
 from spiketrain.config.check import check, check_plugins
 from spiketrain.encoders.base import channels_of
 from spiketrain.errors import CheckpointError, ConfigError, TrainingError
-from spiketrain.training.checkpoint import find, read_meta
-from spiketrain.training.folder import held, settle
+from spiketrain.training.checkpoint import find, newest_readable, read_meta
+from spiketrain.training.folder import failure_recorded, held, settle
 from spiketrain.training.processes import agreed, is_first, join
 from spiketrain.training.saved import DamagedCheckpointError
+from spiketrain.training.size import check_size
 from spiketrain.training.trainer import Trainer
 
 
-def make_trainer(config: dict[str, Any], folder: Path | None) -> Trainer:
-    """Build data, models, loss and optimizer of a checked configuration."""
+def make_trainer(
+    config: dict[str, Any], folder: Path | None, like: Path | None = None, *, members: int | None = None
+) -> Trainer:
+    """Build data, models, loss and optimizer of a checked configuration.
+
+    Args:
+        config: the configuration.
+        folder: the folder of the run; None records nothing.
+        like: a step that holds the arrays of the model, which is refused before it takes memory if it has others.
+        members: how many models that step holds; as many as the configuration says unless it is given.
+    """
     dataset = build.build("data", config["data"])
     encoder = build.build("encoder", config["encoder"])
     n_in = channels_of(encoder, dataset.n_channels)
-    seeds = range(config["seed"], config["seed"] + config["ensemble"])
-    models = [build.build("model", config["model"], n_in, dataset.n_classes, rngs=nnx.Rngs(seed)) for seed in seeds]
+
+    def model(seed: int) -> nnx.Module:
+        return build.build("model", config["model"], n_in, dataset.n_classes, rngs=nnx.Rngs(seed))
+
+    check_size(lambda: model(0), like, members=members or config["ensemble"])
+    models = [model(seed) for seed in range(config["seed"], config["seed"] + config["ensemble"])]
     return Trainer(
         models if len(models) > 1 else models[0],
         dataset,
@@ -64,9 +78,11 @@ def train(
         stack.enter_context(environ.context(dt=config["dt_ms"] * u.ms))
         if config["distributed"]:
             join()
-        trainer = make_trainer(config, folder)
+        trainer = make_trainer(config, folder, newest_readable(folder / "checkpoints") if resume else None)
         own = stack.enter_context(held(folder, named=named, resume=resume)) if is_first() else None
         trainer.folder = folder = agreed(own)
+        if is_first():
+            stack.enter_context(failure_recorded(folder))
         if resume:
             trainer.resume()
         if config["init_from"] and not trainer.step:
@@ -161,18 +177,18 @@ def restored(
     if data:
         config = _on_other_data(config, data, split)
     with environ.context(dt=config["dt_ms"] * u.ms):
-        trainer = make_trainer(config, None)
-        if split not in trainer.splits:
-            raise ConfigError(f"--split {split!r} is no split of this run. Valid: {', '.join(trainer.splits)}.")
         try:
+            trainer = make_trainer(config, None, found, members=members)
+            if split not in trainer.splits:
+                raise ConfigError(f"--split {split!r} is no split of this run. Valid: {', '.join(trainer.splits)}.")
             trainer.restore(found, member=member)
         except CheckpointError as error:
             if not data or isinstance(error, DamagedCheckpointError):
                 raise
-            there = trainer.splits[split].x.shape[-1], len(trainer.classes)
+            there = build.build("data", config["data"])
             raise ConfigError(
-                f"data.name={config['data']['name']} has {there[0]} channels and {there[1]} classes, and the model has "
-                f"others: {error}"
+                f"data.name={config['data']['name']} has {there.n_channels} channels and {there.n_classes} classes, and "
+                f"the model has others: {error}"
             ) from error
         yield meta, trainer
 

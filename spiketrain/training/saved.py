@@ -8,6 +8,7 @@ or by the array if all files are what was written. No name or size that a file s
 import json
 import os
 import zlib
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ from spiketrain.errors import CheckpointError
 from spiketrain.training import arrays
 from spiketrain.training.state import Layout
 
-FORMAT = 2
+FORMAT = 3
 STATE, META, MANIFEST = "state", "meta.json", "manifest.json"
 BLOCK = 1 << 22
 
@@ -74,15 +75,30 @@ def restore(step_folder: Path, leaves: list[jax.Array], layout: Layout) -> list[
         CheckpointError: the step belongs to another model or is damaged.
     """
     wanted = dict(zip(layout.names, leaves, strict=True))
-    saved, own = read_meta(step_folder)["leaves"], {name: arrays.describe(x) for name, x in wanted.items()}
+    require_same(step_folder, wanted)
+    return list(read(step_folder, wanted).values())
+
+
+def require_same(step_folder: Path, wanted: Mapping[str, Any], parts: tuple[str, ...] = ("",)) -> None:
+    """Refuse a step that has other arrays than `wanted`, by name, shape and type.
+
+    Args:
+        step_folder: the step.
+        wanted: arrays by name; their shapes and types are enough.
+        parts: compare only what begins with one of these.
+
+    Raises:
+        CheckpointError: the step belongs to another model, or its meta data is damaged.
+    """
+    saved = {name: is_ for name, is_ in read_meta(step_folder)["leaves"].items() if name.startswith(parts)}
+    own = {name: arrays.describe(x) for name, x in wanted.items() if name.startswith(parts)}
     different = [name for name in sorted(saved.keys() | own.keys()) if saved.get(name) != own.get(name)]
     if different:
         name = different[0]
         raise CheckpointError(
             f"{step_folder} belongs to another model: {len(different)} of {len(own)} arrays differ, first "
-            f"`{name}`: saved {saved.get(name)}, needed {own.get(name)}."
+            f"`{name}`: saved {str(saved.get(name))[:200]}, needed {own.get(name)}."
         )
-    return list(read(step_folder, wanted).values())
 
 
 def read(step_folder: Path, like: dict[str, jax.Array]) -> dict[str, jax.Array]:

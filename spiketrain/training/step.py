@@ -84,13 +84,13 @@ class Functions:
 
     def _train_step(
         self, seed: jax.Array, leaves: list[jax.Array], data: Data, order: jax.Array, steps: int | None = None
-    ) -> tuple[list[jax.Array], metrics.Sums]:
+    ) -> tuple[list[jax.Array], metrics.Packed]:
         """Take the step of one model, or of each member of an ensemble."""
         return self.of_members(partial(self._one_step, steps), 0, 0, None, 0)(seed, leaves, data, order)
 
     def _one_step(
         self, steps: int | None, seed: jax.Array, leaves: list[jax.Array], data: Data, order: jax.Array
-    ) -> tuple[list[jax.Array], metrics.Sums]:
+    ) -> tuple[list[jax.Array], metrics.Packed]:
         state = self.layout.state(leaves)
         rows = self.rows(order, state.step)
         key = jax.random.fold_in(stream(seed, "encoder"), state.step) if self.draws else None
@@ -112,7 +112,7 @@ class Functions:
         new = TrainState(params, rest, optimizer, state.step, state.rate, bad, ema)
         kept = state._replace(bad=bad)
         after = jax.tree.map(lambda new, old: jnp.where(taken, new, old), new, kept)
-        return jax.tree.leaves(after._replace(step=state.step + 1)), sums
+        return jax.tree.leaves(after._replace(step=state.step + 1)), metrics.Packed.of(sums)
 
     def rows(self, order: jax.Array, at: Any) -> jax.Array:
         """Return the trials of the batch of a step."""

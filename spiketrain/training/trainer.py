@@ -127,7 +127,7 @@ class Trainer:
         self._batches: dict[str, list[step.Data]] = {}
         self.callbacks: list[Callback] = [*callbacks, pictures.Pictures(self.logger)]
         self.step, self._saved, self._reason = 0, -1, ""
-        self._waiting: list[metrics.Sums] = []
+        self._waiting: list[metrics.Packed | metrics.Sums] = []
         self._checkpoints: Checkpoints | None = None
         self._profile = Profile(given.profile, total=self.total_steps)
 

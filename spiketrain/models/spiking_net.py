@@ -89,12 +89,15 @@ class SpikingNet(nnx.Module):
         self.to_readout = _linear(hidden[-1], n_out, readout_scale, product, rngs)
         self.readout = LeakyIntegrator(n_out, tau=Trainable(readout_tau))
 
+    def named_layers(self) -> list[tuple[str, Any]]:
+        """Return the hidden layers with their names, in order."""
+        rows = [("linear", self.linear), ("spiking", self.spiking), ("dropout", self.dropout)]
+        return [(f"{name}/{i}", row[i]) for i in range(len(self.spiking)) for name, row in rows if len(row)]
+
     def __call__(self, x: jax.Array) -> jax.Array:
         """Return the readout potentials of a trial."""
-        for i, (linear, spiking) in enumerate(zip(self.linear, self.spiking, strict=True)):
-            x = spiking(linear(x))
-            if len(self.dropout):
-                x = self.dropout[i](x)
+        for _, layer in self.named_layers():
+            x = layer(x)
         return self.readout(self.to_readout(x))
 
 

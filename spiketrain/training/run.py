@@ -49,6 +49,7 @@ def make_trainer(
         optimizer=lambda steps: build.optimizer(config, steps),
         loss=build.build("loss", config["loss"]),
         encoder=encoder,
+        augmentation=build.augmentation(config),
         seed=config["seed"],
         settings=schema.TrainerSettings(**config["trainer"]),
         logger=schema.LoggerSettings(**config["logger"]),

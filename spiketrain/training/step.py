@@ -30,6 +30,8 @@ Data = dict[str, jax.Array]
 SplitData = Data | EventTrials
 Batches = list[Data] | EventBatches
 
+BEHIND_THE_ENCODER = 2**31 - 1  # what the encoder folds into its key counts from zero
+
 
 @dataclass(frozen=True)
 class Functions:
@@ -39,8 +41,9 @@ class Functions:
     averaged; leaves lie as `placed` says. A step whose loss or gradient is not finite is not taken: where training
     `skips` it, it is counted; otherwise none is taken any more, so that its cause can be looked at.
 
-    The `seed` of an ensemble is a tuple. Leaves, orders and sums then have a leading axis of members, which are computed
-    side by side in one program.
+    An `augmentation` changes what the encoder made of a training batch, and turns its labels into distributions over
+    `classes`; evaluation never sees it. The `seed` of an ensemble is a tuple. Leaves, orders and sums then have a leading
+    axis of members, which are computed side by side in one program.
     """
 
     layout: Layout
@@ -59,6 +62,8 @@ class Functions:
     skips: bool = False
     donates: bool = True
     residuals: str = "float32"
+    augmentation: Any = None
+    classes: int = 0
 
     def train_step(self) -> Callable[..., Any]:
         """Return `step(leaves, data, order, steps=None)`, jitted: one optimizer step on the next batch of `order`.
@@ -187,14 +192,17 @@ class Functions:
         return jax.jit(self.of_members(evaluate, 0, None), out_shardings=devices.whole(self.mesh))
 
     def _loss(self, model: Any, batch: Data, key: jax.Array | None) -> tuple[jax.Array, metrics.Sums]:
-        x, mask = encoded(self.encoder, batch, key)
+        (x, mask), y = encoded(self.encoder, batch, key), batch["y"]
+        if self.augmentation is not None and key is not None:
+            y = jax.nn.one_hot(y, self.classes)
+            x, mask, y = self.augmentation(x, mask, y, jax.random.fold_in(key, BEHIND_THE_ENCODER))
         counted = mask & (batch["weight"] > 0)
         halved = environ.context(residuals=self.residuals) if self.residuals != "float32" else nullcontext()
         with halved:  # else what is set around the trainer holds
             out, counts = self._forward(model, x, counted)
         logits = self.loss.logits(out, mask)
-        per_trial = self.loss.per_trial(logits, batch["y"])
-        sums = metrics.classification(logits, batch["y"], per_trial, batch["weight"])
+        per_trial = self.loss.per_trial(logits, y)
+        sums = metrics.classification(logits, y, per_trial, batch["weight"])
         rates = {name: firing_rates(of_pieces.sum(0), counted) for name, of_pieces in counts.items()}
         sums |= metrics.activity(rates, counted)
         total = (per_trial * batch["weight"]).sum() / batch["weight"].sum() + self.loss.penalty(rates)
@@ -218,7 +226,8 @@ def forward(model: Any, x: jax.Array, mask: jax.Array) -> tuple[jax.Array, dict[
     Of a hidden layer only the number of spikes of every neuron at the steps of `mask` leaves a piece, as
     `(1, *size)`; its train would be as long as the trial.
     """
-    out, captured = nnx.capture(type(model).__call__, SpikeTrain)(model, x)
+    masked = {"mask": mask} if getattr(model, "takes_mask", False) else {}
+    out, captured = nnx.capture(type(model).__call__, SpikeTrain)(model, x, **masked)
     hidden = {"/".join(map(str, path[:-1])): s.get_value()[0] for path, s in nnx.to_flat_state(captured)}
     return out, {name: spike_counts(spikes, mask)[None] for name, spikes in hidden.items()}
 

@@ -49,7 +49,8 @@ class Trainer:
         optimizer: an optax transformation, or a function from the number of optimizer steps to one.
         loss: turns an output train into logits and a loss.
         encoder: turns a batch into an input train.
-        seed: of the order of trials and of everything the encoder draws.
+        augmentation: changes the input trains of training, as `spiketrain.augmentation.base.in_order` describes it.
+        seed: of the order of trials and of everything that encoder and augmentation draw.
         settings: how long, how large, how often.
         logger: what to write while training.
         callbacks: what watches training, in this order.
@@ -67,6 +68,7 @@ class Trainer:
         optimizer: optax.GradientTransformation | Callable[[int], optax.GradientTransformation],
         loss: CrossEntropy | None = None,
         encoder: Any = None,
+        augmentation: Any = None,
         seed: int = 0,
         settings: TrainerSettings | None = None,
         logger: LoggerSettings | None = None,
@@ -115,6 +117,8 @@ class Trainer:
             skips=given.non_finite == "skip",
             donates=not given.debug_nans,
             residuals=given.residuals,
+            augmentation=augmentation,
+            classes=dataset.n_classes,
         )
         held = [len(s) for name, s in self.splits.items() if name != "train"]
         most = min(given.eval_batch_size, max(held))

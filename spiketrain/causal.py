@@ -48,8 +48,8 @@ def by_delays(x: jax.Array, kernel: jax.Array) -> jax.Array:
     taps, T = len(kernel), len(x) - len(kernel) + 1
     seen = jnp.concatenate([x[taps - 1 - d : taps - 1 - d + T] for d in range(taps)], -1)
     weight = kernel.reshape(-1, kernel.shape[-1])
-    rows = seen.reshape(T * x.shape[1], -1) if T else jnp.zeros((0, len(weight)), x.dtype)
-    return jnp.dot(rows, weight, precision=full_precision()).reshape(T, x.shape[1], -1)
+    rows = seen.reshape(T * x.shape[1], len(weight))
+    return jnp.dot(rows, weight, precision=full_precision()).reshape(T, x.shape[1], kernel.shape[-1])
 
 
 def by_frequencies(x: jax.Array, kernel: jax.Array) -> jax.Array:

@@ -98,9 +98,13 @@ class Parameter:
         """Return the bounds of a trained `value` in its unit, checked."""
         for bound in within:
             if not same_dimension(unit_of(bound), unit_of(value)):
-                raise UnitError(f"{owner}({self.name}=Trainable(..., within=...)) needs bounds like {show(value)}, got {show(bound)}.")
+                raise UnitError(
+                    f"{owner}({self.name}=Trainable(..., within=...)) needs bounds like {show(value)}, got {show(bound)}."
+                )
         low, high = (float(magnitude(bound, unit_of(value))) for bound in within)
-        inside = isinstance(magnitude(value), jax.core.Tracer) or np.all((low <= magnitude(value)) & (magnitude(value) <= high))
+        inside = isinstance(magnitude(value), jax.core.Tracer) or np.all(
+            (low <= magnitude(value)) & (magnitude(value) <= high)
+        )
         if not (low < high and inside and self.domain.contains(np.array([low + 1e-6 * (high - low), high]))):
             raise DomainError(
                 f"{owner}({self.name}=Trainable(..., within=({show(within[0])}, {show(within[1])}))) must name two bounds "

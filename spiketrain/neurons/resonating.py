@@ -3,7 +3,6 @@
 from typing import Any
 
 import brainunit as u
-import jax
 import jax.numpy as jnp
 
 from spiketrain.domain import POSITIVE

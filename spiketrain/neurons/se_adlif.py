@@ -2,13 +2,14 @@
 
 from typing import Any
 
-import brainunit as u
 import jax
+from flax import nnx
 
 from spiketrain.environ import decay
 from spiketrain.neurons.adapting import Adapting
 from spiketrain.neurons.lif import LIF
 from spiketrain.reset import HardReset, Reset
+from spiketrain.surrogates.base import Surrogate
 from spiketrain.typing import Size
 
 
@@ -33,12 +34,20 @@ class SEAdLIF(Adapting, LIF):
         a: the conductance with which w follows V.
         b: the current towards which w moves while there is a spike.
         tau_w: the time constant of w; a bare number counts in ms.
+        R: as in `LIF`, as is every argument that follows.
+        tau: the time constant of V.
+        V_th: the threshold.
+        V_reset: the potential after a spike.
+        V_rest: the resting potential.
+        V_initializer: V at the start of a trial.
         reset: `HardReset()` by default.
-        arguments: everything else as in `LIF`.
+        surrogate: the spike function, `ATan()` by default.
+        tau_ref: the refractory period; none by default.
+        rngs: needed where an argument is an initialiser.
 
-    The reference trains all four constants per neuron within bounds, here
-    `tau=Trainable(Uniform(5.0, 25.0), within=(5.0, 25.0))`, `tau_w` within (60, 300), `a` within (0, 120) and `b` within
-    (0, 240), which is what the configuration `neuron: se_adlif` does.
+    The reference trains the four constants per neuron, each within a range from which it is also drawn, such as
+    `tau=Trainable(Uniform(5.0, 25.0), within=(5.0, 25.0))`, `tau_w` within (60, 300) and `a` within (0, 120). In a
+    configuration: `tau_ms: {low: 5.0, high: 25.0}` and `trainable: [tau]`.
 
     Raises:
         UnitError: as in `LIF`, and where only some of a, b and tau_w have units.
@@ -54,12 +63,33 @@ class SEAdLIF(Adapting, LIF):
         a: Any = 60.0,
         b: Any = 60.0,
         tau_w: Any = 180.0,
+        R: Any = 1.0,
         tau: Any = 15.0,
+        V_th: Any = 1.0,
+        V_reset: Any = None,
+        V_rest: Any = 0.0,
+        V_initializer: Any = None,
         reset: Reset | None = None,
-        **arguments: Any,
+        surrogate: Surrogate | None = None,
+        tau_ref: Any = None,
+        rngs: nnx.Rngs | None = None,
     ):
-        reset = HardReset() if reset is None else reset
-        super().__init__(size, a=a, b=b, tau_w=tau_w, tau=tau, reset=reset, **arguments)
+        super().__init__(
+            size,
+            a=a,
+            b=b,
+            tau_w=tau_w,
+            R=R,
+            tau=tau,
+            V_th=V_th,
+            V_reset=V_reset,
+            V_rest=V_rest,
+            V_initializer=V_initializer,
+            reset=HardReset() if reset is None else reset,
+            surrogate=surrogate,
+            tau_ref=tau_ref,
+            rngs=rngs,
+        )
         self.check_units("V_th", "a", "b", "tau_w")
 
     def update(self, *inputs: Any) -> jax.Array:

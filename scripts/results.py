@@ -68,7 +68,7 @@ def summarise(experiment: str, runs: list[dict[str, Any]]) -> dict[str, Any]:
         "seeds": [
             {"seed": r["seed"], "wall_s": round(r["wall_s"], 1), "train_s": r["result"]["seconds"]}
             | {split: r["result"][split] for split in ("validation", "test") if split in r["result"]}
-            | {"deployed": m for m in r["metrics"] if m["split"] == "deployed"}
+            | {m["split"]: m for m in r["metrics"] if m["split"] == "deployed"}
             for r in runs
         ],
         "cpu": cpu(),

@@ -39,7 +39,7 @@ def convolve(x: jax.Array, kernel: jax.Array) -> jax.Array:
         return convolve(x[:, None], kernel)[:, 0]
     if T == 1:
         return by_delays(x, kernel)
-    form = by_frequencies if T and _pays(T, taps, *x.shape[1:], kernel.shape[-1]) else by_delays
+    form = by_frequencies if T and _pays(T, taps, x.shape[1], *kernel.shape[1:]) else by_delays
     return on_own_trials(form, x, kernel)
 
 

@@ -55,7 +55,20 @@ class Row:
     @property
     def spiking(self) -> bool:
         """Whether the output is spikes."""
-        integrating = ("LIF", "ALIF", "SEAdLIF", "BRF", "CSiLIF", "IF", "ExpIF", "AdExIF", "QuaIF", "AdQuaIF", "Izhikevich", "Gif")
+        integrating = (
+            "LIF",
+            "ALIF",
+            "SEAdLIF",
+            "BRF",
+            "CSiLIF",
+            "IF",
+            "ExpIF",
+            "AdExIF",
+            "QuaIF",
+            "AdQuaIF",
+            "Izhikevich",
+            "Gif",
+        )
         return self.name.startswith((*integrating, "HH", "WangBuzsakiHH", "Recurrent", "EI")) or self.name.endswith(
             "LIF"
         )

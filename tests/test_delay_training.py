@@ -1,5 +1,6 @@
 """Learned delays in a run: the width that an epoch has, a resumed run, the rounded network; the task made for them."""
 
+import brainunit as u
 import numpy as np
 import pytest
 from flax import nnx
@@ -11,6 +12,7 @@ from spiketrain.errors import ConfigError, DataError
 from spiketrain.training.callbacks import Callback
 from spiketrain.training.run import make_trainer
 
+from helpers import bare
 from runs import record, small
 
 pytestmark = pytest.mark.usefixtures("one_ms")
@@ -136,4 +138,4 @@ def test_every_layer_over_time_is_built_from_its_name():
     assert (stored["a"].domain.low, stored["a"].domain.high) == (0.0, 120.0)
     assert stored["R"].domain == st.POSITIVE
     stored["tau"].set_raw_value(stored["tau"].get_raw_value() + 50.0)  # however far an optimizer goes
-    assert np.all(net.second.tau <= 25.0)
+    assert np.all(bare(net.second.tau, u.ms) <= 25.0)

@@ -9,7 +9,7 @@ from flax import nnx
 
 from spiketrain import causal
 from spiketrain.environ import dt_in_seconds
-from spiketrain.errors import ShapeError
+from spiketrain.errors import DomainError, ShapeError
 from spiketrain.init import Uniform
 from spiketrain.parameter import Trainable, drawn
 from spiketrain.projections.comm.base import make_weight
@@ -77,6 +77,8 @@ class LearnedDelays(Windowed):
             raise ShapeError(f"LearnedDelays(in_size, out_size) takes one number each, got {in_size} and {out_size}.")
         self.size = (*self.in_size, *self.out_size)  # of the connections
         self.longest: Any = limit("LearnedDelays", longest)
+        if self.longest is None:
+            raise DomainError("LearnedDelays(longest=...) must be given. Write, for example, `longest=25.0 * u.ms`.")
         weight = Trainable(nnx.initializers.lecun_normal()) if weight is None else weight
         self.weight = make_weight("LearnedDelays", weight, self.size, rngs)
         self.weight.set_raw_value(jnp.broadcast_to(self.weight.get_raw_value(), self.size))

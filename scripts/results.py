@@ -2,6 +2,7 @@
 
 python scripts/results.py vowels --seeds 0 1 2 3 4
 python scripts/results.py vowels --tables-only     # from the results file that is there
+python scripts/results.py delays_without --of delays    # another configuration, beside the results of delays
 """
 
 import argparse
@@ -25,17 +26,21 @@ def main() -> None:
     parser.add_argument("experiment")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2, 3, 4])
     parser.add_argument("--tables-only", action="store_true")
+    parser.add_argument("--of", help="the folder in experiments/ that it belongs to, if it has none of its own")
     arguments = parser.parse_args()
-    folder = ROOT / "experiments" / arguments.experiment
+    folder = ROOT / "experiments" / (arguments.of or arguments.experiment)
+    name = arguments.experiment if arguments.of else "results"
     if not arguments.tables_only:
         with tempfile.TemporaryDirectory() as scratch:
             runs = [run(arguments.experiment, seed, Path(scratch) / str(seed)) for seed in arguments.seeds]
             results = summarise(arguments.experiment, runs)
-            draw(runs, folder)
-        (folder / "results.json").write_text(json.dumps(results, indent=1) + "\n")
-    results = json.loads((folder / "results.json").read_text())
-    for readme in (folder / "README.md", ROOT / "README.md"):
-        put_table(readme, table(results), by="scripts/results.py")
+            if not arguments.of:
+                draw(runs, folder)
+        (folder / f"{name}.json").write_text(json.dumps(results, indent=1) + "\n")
+    results = json.loads((folder / f"{name}.json").read_text())
+    put_table(folder / "README.md", table(results), by="scripts/results.py", name=name)
+    if arguments.experiment == "vowels":
+        put_table(ROOT / "README.md", table(results), by="scripts/results.py")
 
 
 def run(experiment: str, seed: int, folder: Path) -> dict[str, Any]:
@@ -56,13 +61,14 @@ def summarise(experiment: str, runs: list[dict[str, Any]]) -> dict[str, Any]:
     accuracies = [r["result"]["test"]["accuracy"] for r in runs]
     return {
         "experiment": experiment,
-        "command": f"python scripts/results.py {experiment} --seeds {' '.join(str(r['seed']) for r in runs)}",
+        "command": f"python scripts/results.py {' '.join(sys.argv[1:])}",
         "mean_test_accuracy": float(np.mean(accuracies)),
         "std_test_accuracy": float(np.std(accuracies, ddof=1)) if len(accuracies) > 1 else 0.0,
         "parameters": runs[0]["result"]["parameters"],
         "seeds": [
             {"seed": r["seed"], "wall_s": round(r["wall_s"], 1), "train_s": r["result"]["seconds"]}
             | {split: r["result"][split] for split in ("validation", "test") if split in r["result"]}
+            | {m["split"]: m for m in r["metrics"] if m["split"] == "deployed"}
             for r in runs
         ],
         "cpu": cpu(),
@@ -77,10 +83,11 @@ def table(results: dict[str, Any]) -> str:
         "|---|---|---|---|---|---|",
     ]
     for r in results["seeds"]:
+        deployed = f" ({100 * r['deployed']['accuracy']:.2f} % deployed)" if "deployed" in r else ""
         rates = [v for k, v in r["test"].items() if k.startswith("rate_hz/")]
         validation = f"{100 * r['validation']['accuracy']:.1f} %" if "validation" in r else "none"
         rows.append(
-            f"| {r['seed']} | {100 * r['test']['accuracy']:.2f} % | {validation} | {np.mean(rates):.0f} Hz "
+            f"| {r['seed']} | {100 * r['test']['accuracy']:.2f} %{deployed} | {validation} | {np.mean(rates):.0f} Hz "
             f"| {r['train_s']:.1f} s | {r['wall_s']:.1f} s |"
         )
     return "\n".join(

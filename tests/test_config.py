@@ -175,7 +175,7 @@ def test_another_surrogate_starts_from_its_own_defaults():
         ),
         (
             {"model": {"name": "spiking_net", "neuron": {"name": "lif", "beta": 2}}},
-            r"belongs to alif: write `neuron@mod",
+            r"belongs to alif, brf: write `neuron@mod",
         ),
         (
             {"optimizer": {"name": "sgd", "b1": 0.9}},

@@ -21,6 +21,8 @@ TUNABLES = ":".join(
     f"glibc.malloc.{name}={value}"
     for name, value in {"hugetlb": 1, "mmap_max": 0, "trim_threshold": 10**11, "top_pad": 10**9}.items()
 )
+# XLA ends a process whose cores wait longer for each other, 40 s unless it is told: too little on a crowded machine.
+PATIENCE = "--xla_cpu_collective_call_terminate_timeout_seconds=3600"
 CACHE_BYTES = 2 * 1024**3
 GIVEN = dict(os.environ)
 """The environment as the user gave it, before this process set up its own."""
@@ -42,6 +44,8 @@ def _prepare() -> None:
         os.execve(sys.executable, [sys.executable, *sys.orig_argv[1:]], os.environ | {"GLIBC_TUNABLES": TUNABLES})
     if wants_devices(os.environ):
         os.environ["JAX_NUM_CPU_DEVICES"] = str(cores())
+    if computes_on_cpu(os.environ) and PATIENCE.partition("=")[0] not in os.environ.get("XLA_FLAGS", ""):
+        os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} {PATIENCE}".strip()
     use_cache()
 
 

@@ -10,12 +10,14 @@ from .data.dataset import Dataset as Dataset
 from .data.dataset import Split as Split
 from .data.idx import load_idx as load_idx
 from .data.npz import load_npz as load_npz
+from .data.randman import load_randman as load_randman
 from .data.vowels import load_vowels as load_vowels
 from .domain import POSITIVE as POSITIVE
 from .dynamics import Dynamics as Dynamics
 from .encoders.delta import DeltaModulation as DeltaModulation
 from .encoders.delta import StepForward as StepForward
 from .encoders.direct import Direct as Direct
+from .encoders.image import Image as Image
 from .encoders.latency import Latency as Latency
 from .encoders.latency import LogLatency as LogLatency
 from .encoders.phase import Phase as Phase

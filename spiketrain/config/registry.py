@@ -92,9 +92,11 @@ _ENTRIES: dict[str, dict[str, Entry]] = {
         "vowels": Entry(schema.Vowels, "spiketrain.data.vowels:load_vowels"),
         "npz": Entry(schema.Npz, "spiketrain.data.npz:load_npz"),
         "idx": Entry(schema.Idx, "spiketrain.data.idx:load_idx"),
+        "randman": Entry(schema.Randman, "spiketrain.data.randman:load_randman"),
     },
     "encoder": {
         "direct": Entry(schema.Direct, "spiketrain.encoders.direct:Direct"),
+        "image": Entry(schema.Image, "spiketrain.encoders.image:Image"),
         "rate": Entry(schema.Rate, "spiketrain.encoders.rate:Rate"),
         "latency": Entry(schema.Latency, "spiketrain.encoders.latency:Latency"),
         "log_latency": Entry(schema.LogLatency, "spiketrain.encoders.latency:LogLatency"),

@@ -8,7 +8,7 @@ from spiketrain.data.dataset import Dataset, Split
 from spiketrain.errors import DataError
 
 GRID = 2048  # places at which the extremes of a factor are looked for
-LARGEST = 2**31  # bytes of the dense trains
+LARGEST = 2**31  # bytes of an array
 
 
 def load_randman(
@@ -58,23 +58,24 @@ def load_randman(
         raise DataError(f"load_randman(alpha=...) must not be negative, got {alpha}.")
     if seed < 0:
         raise DataError(f"load_randman(seed=...) must not be negative, got {seed}.")
-    size = 4 * classes * (trials + test_trials) * units * steps
-    if max(size, 8 * classes * units * dimension * modes * GRID) > LARGEST:
+    trains = 4 * classes * (trials + test_trials) * units * steps
+    waves, factors = 24 * classes * units * dimension * modes, 8 * units * dimension * max(GRID, trials, test_trials)
+    if max(trains, waves, factors) > LARGEST:
         raise DataError(
             f"load_randman makes {classes * (trials + test_trials)} trials of {units} units and {steps} steps from "
-            f"{modes} modes in {dimension} dimensions, which is more than 2 GiB. Write smaller numbers."
+            f"{modes} modes in {dimension} dimensions, which takes more than 2 GiB. Write smaller numbers."
         )
     rng = np.random.default_rng(seed)
-    waves = rng.uniform(size=(3, classes, units, dimension, modes))
-    train, test = (_split(rng, waves, alpha, n, steps) for n in (trials, test_trials))
+    coefficients = rng.uniform(size=(3, classes, units, dimension, modes))
+    train, test = (_split(rng, coefficients, alpha, n, steps) for n in (trials, test_trials))
     return Dataset("randman", train, test, tuple(f"manifold {i}" for i in range(classes)))
 
 
-def _split(rng: np.random.Generator, waves: np.ndarray, alpha: float, trials: int, steps: int) -> Split:
-    _, classes, units, dimension, _ = waves.shape
+def _split(rng: np.random.Generator, coefficients: np.ndarray, alpha: float, trials: int, steps: int) -> Split:
+    _, classes, units, dimension, _ = coefficients.shape
     x = np.zeros((classes, trials, steps, units), np.float32)
-    for of_class, coefficients in zip(x, waves.swapaxes(0, 1), strict=True):
-        at = (_places(coefficients, rng.uniform(size=(trials, dimension)), alpha) * steps).astype(int)
+    for of_class, own in zip(x, coefficients.swapaxes(0, 1), strict=True):
+        at = (_places(own, rng.uniform(size=(trials, dimension)), alpha) * steps).astype(int)
         of_class[np.arange(trials)[:, None], np.minimum(at, steps - 1), np.arange(units)] = 1
     n = classes * trials
     return Split(x.reshape(n, steps, units), np.full(n, steps), np.repeat(np.arange(classes), trials))

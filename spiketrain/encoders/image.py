@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import jax
 import jax.numpy as jnp
 
-from spiketrain.encoders.base import Train, hold, require_positive, require_steps, without_padding
+from spiketrain.encoders.base import Train, hold, require_positive, without_padding
 from spiketrain.errors import DomainError, ShapeError
 
 
@@ -39,10 +39,10 @@ class Image:
     hold: int = 1
 
     def __post_init__(self) -> None:
-        require_steps("Image", self.hold)
         require_positive("Image", width=self.width, std=self.std)
-        if self.shift < 0:
-            raise DomainError(f"Image(shift=...) must not be negative, got {self.shift}.")
+        for name, least in (("hold", 1), ("shift", 0)):
+            if getattr(self, name) < least:
+                raise DomainError(f"Image({name}=...) must be at least {least}, got {getattr(self, name)}.")
 
     def __call__(self, x: jax.Array, mask: jax.Array, key: jax.Array | None = None) -> Train:
         """Return the train and its mask; padded steps are zero."""
@@ -60,11 +60,11 @@ class Image:
     def _varied(self, x: jax.Array, key: jax.Array) -> jax.Array:
         steps, trials, channels = x.shape
         images = x.swapaxes(0, 1).reshape(trials, -1, self.width)
-        for axis, axis_key in enumerate(jax.random.split(key, 3)[:2]):
-            images = _moved(images, jax.random.randint(axis_key, (trials,), -self.shift, self.shift + 1), axis + 1)
+        *places, side = jax.random.split(key, 3)
+        for axis, place in enumerate(places, start=1):
+            images = _moved(images, jax.random.randint(place, (trials,), -self.shift, self.shift + 1), axis)
         if self.mirror:
-            mirrored = jax.random.bernoulli(jax.random.split(key, 3)[2], shape=(trials, 1, 1))
-            images = jnp.where(mirrored, images[..., ::-1], images)
+            images = jnp.where(jax.random.bernoulli(side, shape=(trials, 1, 1)), images[..., ::-1], images)
         return images.reshape(trials, steps, channels).swapaxes(0, 1)
 
 

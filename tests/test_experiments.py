@@ -10,6 +10,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from flax import nnx
+from test_config import EXPERIMENTS, checked
+from test_idx import write_family
 
 from spiketrain import metrics
 from spiketrain.config import build
@@ -19,8 +21,6 @@ from spiketrain.training import step
 from spiketrain.training.run import make_trainer
 
 from runs import ROOT
-from test_config import EXPERIMENTS, checked
-from test_idx import write_family
 
 pytestmark = pytest.mark.usefixtures("one_ms")
 

@@ -73,7 +73,7 @@ def test_times_are_smooth_along_a_manifold_and_differ_between_manifolds():
         ({"seed": -1}, "seed"),
         ({"trials": 10**9}, "more than 2 GiB"),
         ({"modes": 10**9}, "more than 2 GiB"),
-        ({"dimension": 10**6}, "more than 2 GiB"),
+        ({"dimension": 10**6, "modes": 1, "classes": 1, "units": 1}, "more than 2 GiB"),
     ],
 )
 def test_what_makes_no_sense_or_takes_too_much_is_refused_before_it_is_drawn(given, message):

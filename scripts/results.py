@@ -1,8 +1,11 @@
 """Run an experiment over several seeds and write its results file, its pictures and the table in its README.
 
 python scripts/results.py vowels --seeds 0 1 2 3 4
+python scripts/results.py fashion_rows --seeds 0 1 2
 python scripts/results.py vowels --tables-only     # from the results file that is there
 python scripts/results.py delays_without --of delays    # another configuration, beside the results of delays
+
+Data sets that are not part of spiketrain are looked for where `SPIKETRAIN_DATA` says.
 """
 
 import argparse
@@ -15,9 +18,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import yaml
+from ledger import ROOT, write_ledger
 from readme import origin, put_table
 
-ROOT = Path(__file__).resolve().parent.parent
+HEADLINE = {"vowels": (ROOT / "README.md",)}  # pages beside its own that show the results of an experiment
 
 
 def main() -> None:
@@ -39,8 +44,9 @@ def main() -> None:
         (folder / f"{name}.json").write_text(json.dumps(results, indent=1) + "\n")
     results = json.loads((folder / f"{name}.json").read_text())
     put_table(folder / "README.md", table(results), by="scripts/results.py", name=name)
-    if arguments.experiment == "vowels":
-        put_table(ROOT / "README.md", table(results), by="scripts/results.py")
+    for readme in HEADLINE.get(arguments.experiment, ()):
+        put_table(readme, table(results), by="scripts/results.py")
+    write_ledger()
 
 
 def run(experiment: str, seed: int, folder: Path) -> dict[str, Any]:
@@ -51,7 +57,8 @@ def run(experiment: str, seed: int, folder: Path) -> dict[str, Any]:
     wall = time.monotonic() - started
     metrics = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
     result = json.loads((folder / "result.json").read_text())
-    return {"seed": seed, "wall_s": wall, "result": result, "metrics": metrics, "folder": folder}
+    config = yaml.safe_load((folder / "config.yaml").read_text())
+    return {"seed": seed, "wall_s": wall, "result": result, "config": config, "metrics": metrics, "folder": folder}
 
 
 def summarise(experiment: str, runs: list[dict[str, Any]]) -> dict[str, Any]:
@@ -61,6 +68,7 @@ def summarise(experiment: str, runs: list[dict[str, Any]]) -> dict[str, Any]:
     accuracies = [r["result"]["test"]["accuracy"] for r in runs]
     return {
         "experiment": experiment,
+        "config": {group: runs[0]["config"][group] for group in ("data", "encoder", "model")},
         "command": f"python scripts/results.py {' '.join(sys.argv[1:])}",
         "mean_test_accuracy": float(np.mean(accuracies)),
         "std_test_accuracy": float(np.std(accuracies, ddof=1)) if len(accuracies) > 1 else 0.0,

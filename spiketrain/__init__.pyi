@@ -36,12 +36,14 @@ from .data.speech import load_shd as load_shd
 from .data.speech import load_spoken_digits as load_spoken_digits
 from .data.speech import load_ssc as load_ssc
 from .data.time_series import load_ts as load_ts
+from .data.randman import load_randman as load_randman
 from .data.vowels import load_vowels as load_vowels
 from .domain import POSITIVE as POSITIVE
 from .dynamics import Dynamics as Dynamics
 from .encoders.delta import DeltaModulation as DeltaModulation
 from .encoders.delta import StepForward as StepForward
 from .encoders.direct import Direct as Direct
+from .encoders.image import Image as Image
 from .encoders.latency import Latency as Latency
 from .encoders.latency import LogLatency as LogLatency
 from .encoders.mel import Cochlea as Cochlea

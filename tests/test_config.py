@@ -10,7 +10,6 @@ from pathlib import Path
 
 import pytest
 import yaml
-from flax import nnx
 from hydra import compose, initialize_config_dir
 from hypothesis import given
 from hypothesis import strategies as st
@@ -28,6 +27,7 @@ from runs import environment
 CONF = config_folder()
 GROUPS = sorted(path.name for path in CONF.iterdir() if path.is_dir())
 OPTIONS = [(path.parent.name, path.stem) for path in sorted(CONF.glob("*/*.yaml"))]
+EXPERIMENTS = [option for group, option in OPTIONS if group == "experiment"]
 NAMES = [(kind, name) for kind in registry.KINDS for name in registry.names(kind)]
 
 
@@ -117,8 +117,8 @@ def test_the_defaults_in_yaml_are_those_of_the_schema(group, option):
     if group == "trainer":
         assert given == dataclasses.asdict(schema.TrainerSettings())
         return
-    if option.endswith("_vowels"):
-        return  # part of an experiment
+    if any(option.endswith(f"_{experiment}") for experiment in EXPERIMENTS):
+        return  # part of it
     fields = registry.lookup(group, given.pop("name"), group).defaults()
     about_the_model = {"recurrent", "neuron"} & set(fields) if group == "model" else set()
     assert set(given) | about_the_model == set(fields)
@@ -130,17 +130,6 @@ def test_logger_and_top_level_yaml_are_the_schema():
     assert yaml.safe_load((CONF / "logger" / "default.yaml").read_text()) == dataclasses.asdict(schema.LoggerSettings())
     config, defaults = checked("model=recurrent_alif"), check({})
     assert config == defaults
-
-
-@pytest.mark.parametrize("experiment", [option for group, option in OPTIONS if group == "experiment"])
-def test_every_experiment_builds_its_model(experiment, dt):
-    config = checked(f"experiment={experiment}")
-    data = build.build("data", config["data"])
-    model = build.build("model", config["model"], data.n_channels, data.n_classes, rngs=nnx.Rngs(0))
-    assert nnx.state(model, nnx.Param)
-    build.optimizer(config, 10)
-    build.build("loss", config["loss"])
-    build.build("encoder", config["encoder"])
 
 
 def test_another_neuron_replaces_that_of_an_experiment_as_a_whole():

@@ -20,6 +20,7 @@ from spiketrain.encoders.base import channels_of
 T, B, C = 3, 4, 5
 ENCODERS = [
     st.Direct(hold=2),
+    st.Image(width=C, shift=1, mirror=True, std=0.5, hold=2),
     st.Rate(steps=4),
     st.Rate(steps=4, rate_hz=300.0),
     st.Latency(steps=7),
@@ -77,7 +78,7 @@ def test_a_code_is_binary_a_static_value_and_the_same_under_jit(encoder, dt):
     x, mask = jnp.asarray(values()), jnp.ones((T, B), bool)
     train, _ = encoder(x, mask)
     np.testing.assert_array_equal(jax.jit(encoder)(x, mask)[0], train)
-    injects = isinstance(encoder, st.Direct) or encoder == st.GaussianPopulation(4)
+    injects = isinstance(encoder, st.Direct | st.Image) or encoder == st.GaussianPopulation(4)
     assert injects or set(np.unique(train)) == {0.0, 1.0}
     again = dataclasses.replace(encoder)
     assert again == encoder and hash(again) == hash(encoder)
@@ -109,6 +110,40 @@ def test_a_configuration_nests_encoders_and_has_its_units_in_the_name():
     built = build.build("encoder", check({"encoder": nested})["encoder"])
     assert built == st.GaussianPopulation(6, then=st.LogLatency(tau=7.0))
     assert built.then == st.LogLatency(tau=7.0 * u.ms) == st.LogLatency(tau=0.007 * u.second)
+
+
+# Image
+
+
+def moved(image, down, right):
+    """Return an image moved by whole pixels, with zeros where it was not."""
+    height, width = image.shape
+    padded = np.pad(image, ((height, height), (width, width)))
+    return padded[height - down : 2 * height - down, width - right : 2 * width - right]
+
+
+@pytest.mark.parametrize("mirror", [False, True])
+def test_an_image_is_moved_and_mirrored_alike_whether_its_rows_or_all_of_it_are_a_step(mirror):
+    height, width, trials, shift = 4, 5, 200, 1
+    images = np.random.default_rng(0).uniform(1, 2, (trials, height, width)).astype(np.float32)
+    encoder, key = st.Image(width=width, shift=shift, mirror=mirror), jax.random.key(1)
+    rows = coded(encoder, images.swapaxes(0, 1), key=key).swapaxes(0, 1)
+    np.testing.assert_array_equal(coded(encoder, images.reshape(1, trials, -1), key=key)[0].reshape(rows.shape), rows)
+    seen = set()
+    for image, row in zip(images, rows, strict=True):
+        candidates = {
+            (down, right, flip): moved(image, down, right)[:, :: -1 if flip else 1]
+            for down in (-1, 0, 1) for right in (-1, 0, 1) for flip in range(1 + mirror)
+        }  # fmt: skip
+        [found] = [name for name, candidate in candidates.items() if (candidate == row).all()]
+        seen.add(found)
+    assert len(seen) == 9 * (1 + mirror)
+
+
+def test_an_image_is_standardised_and_held_as_it_is_in_evaluation():
+    x = values(frames=1)
+    train = coded(st.Image(width=C, shift=2, mirror=True, mean=0.3, std=0.2, hold=3), x)
+    np.testing.assert_allclose(train, np.repeat((x - np.float32(0.3)) / np.float32(0.2), 3, 0), rtol=1e-6)
 
 
 # Rate
@@ -283,6 +318,15 @@ def test_step_forward_spikes_rebuild_a_slow_signal_within_one_threshold():
         (lambda: st.LogLatency(tau=0.0 * u.ms), st.DomainError, r"LogLatency\(tau=...\) must be positive"),
         (lambda: st.LogLatency(tau=3.0 * u.mV), st.UnitError, r"LogLatency\(tau=...\) expects a quantity in units of"),
         (lambda: st.LogLatency(threshold=0.0), st.DomainError, r"LogLatency\(threshold=...\) must be positive"),
+        (lambda: st.Image(hold=0), st.DomainError, r"Image\(hold=...\) must be at least 1"),
+        (lambda: st.Image(width=0), st.DomainError, r"Image\(width=...\) must be positive"),
+        (lambda: st.Image(std=0.0), st.DomainError, r"Image\(std=...\) must be positive"),
+        (lambda: st.Image(shift=-1), st.DomainError, r"Image\(shift=...\) must be at least 0, got -1"),
+        (
+            lambda: coded(st.Image(28), values()),
+            st.ShapeError,
+            r"Image\(width=28\) expects frames of whole rows, got 5",
+        ),
         (lambda: st.RankOrder(-1), st.DomainError, r"RankOrder\(steps=...\) must be at least 1"),
         (lambda: st.Phase(25), st.DomainError, r"Phase\(steps=...\) must lie in \[1, 24\], got 25"),
         (lambda: st.GaussianPopulation(2), st.DomainError, r"\(n=...\) must be at least 3, got 2"),

@@ -151,9 +151,11 @@ _ENTRIES: dict[str, dict[str, Entry]] = {
         "recordings": Entry(schema.Recordings, "spiketrain.data.recordings:load_recordings"),
         "events": Entry(schema.EventFile, "spiketrain.data.event_dataset:load_events"),
         "ts": Entry(schema.TimeSeries, "spiketrain.data.time_series:load_ts"),
+        "randman": Entry(schema.Randman, "spiketrain.data.randman:load_randman"),
     },
     "encoder": {
         "direct": Entry(schema.Direct, "spiketrain.encoders.direct:Direct"),
+        "image": Entry(schema.Image, "spiketrain.encoders.image:Image"),
         "rate": Entry(schema.Rate, "spiketrain.encoders.rate:Rate"),
         "latency": Entry(schema.Latency, "spiketrain.encoders.latency:Latency"),
         "log_latency": Entry(schema.LogLatency, "spiketrain.encoders.latency:LogLatency"),

@@ -637,6 +637,21 @@ class TimeSeries:
 
 
 @dataclass
+class Randman:
+    """Points on smooth random manifolds as spike times; see `spiketrain.data.randman.load_randman`."""
+
+    classes: int = 10
+    units: int = 20
+    steps: int = 50
+    dimension: int = 1
+    alpha: float = 2.0
+    modes: int = 32
+    trials: int = 1000
+    test_trials: int = 200
+    seed: int = 0
+
+
+@dataclass
 class Direct:
     """See `spiketrain.Direct`."""
 
@@ -644,6 +659,18 @@ class Direct:
     noise: float = 0.0
     offset: float = 0.0
     offset_channels: int | None = None
+
+
+@dataclass
+class Image:
+    """See `spiketrain.Image`."""
+
+    width: int = 28
+    shift: int = 0
+    mirror: bool = False
+    mean: float = 0.0
+    std: float = 1.0
+    hold: int = 1
 
 
 @dataclass

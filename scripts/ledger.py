@@ -1,0 +1,86 @@
+"""Write `experiments/README.md`, one row for every experiment with a results file: what was reached, and at what cost.
+
+python scripts/ledger.py
+"""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+ROOT = Path(__file__).resolve().parent.parent
+LEDGER = ROOT / "experiments" / "README.md"
+
+PAGE = """\
+# Experiments
+
+Written by `scripts/ledger.py` from the results file of every experiment whose result is a score. The score is the test
+accuracy at the last epoch, mean and standard deviation over seeds; no epoch, seed or setting is chosen on the test set.
+The time is that of the whole command, start-up, compilation, evaluation and pictures included, in the mean over seeds.
+
+{table}
+
+[coba](coba/README.md) is a simulation and has rates in place of a score.
+"""
+
+
+def write_ledger() -> None:
+    """Write the page."""
+    LEDGER.write_text(page())
+
+
+def page() -> str:
+    """Return the text of the page, a function of the results files alone."""
+    files = sorted(LEDGER.parent.glob("*/results.json"))
+    results = [content for file in files if "mean_test_accuracy" in (content := json.loads(file.read_text()))]
+    head = ("experiment", "data", "model", "parameters", "score", "seeds", "time per seed", "hardware", "command")
+    lines = ["| " + " | ".join(cells) + " |" for cells in (head, ["---"] * len(head), *map(row, results))]
+    return PAGE.format(table="\n".join(lines))
+
+
+def row(results: dict[str, Any]) -> list[str]:
+    """Return the cells of one experiment."""
+    name, config = results["experiment"], results["config"]
+    seconds = np.mean([seed["wall_s"] for seed in results["seeds"]])
+    return [
+        f"[{name}]({name}/README.md)",
+        described_data(config["data"]),
+        described_model(config["model"]),
+        f"{results['parameters']:,}",
+        f"{100 * results['mean_test_accuracy']:.2f} % ± {100 * results['std_test_accuracy']:.2f}",
+        str(len(results["seeds"])),
+        f"{seconds:.0f} s" if seconds < 100 else f"{seconds / 60:.0f} min",
+        results["cpu"],
+        f"`{results['command']}`",
+    ]
+
+
+def described_data(config: dict[str, Any]) -> str:
+    """Return the name of the data and the words among its settings."""
+    return ", ".join(str(v) for k, v in config.items() if isinstance(v, str) and k != "path")
+
+
+def described_model(config: dict[str, Any]) -> str:
+    """Return the layers that have neurons or weights, in order, with their sizes."""
+    if config["name"] == "spiking_net":
+        cells = ("recurrent " if config["recurrent"] else "") + config["neuron"]["name"]
+        return ", ".join(f"{cells} {size}" for size in config["hidden"])
+    if config["name"] == "sequential":
+        words = [described_layer(layer) for layer in config["layers"].values()]
+        return ", ".join(word for word in words if word)
+    return config["name"]
+
+
+def described_layer(config: dict[str, Any]) -> str:
+    """Return the kind of a layer, its neurons and its size, or nothing for one that only changes axes."""
+    if config["name"] in ("reshape", "flatten"):
+        return ""
+    neuron = (config.get("neuron") or {}).get("name", "")
+    return " ".join(str(word) for word in (config["name"], neuron, config.get("features", "")) if word).replace(
+        "_", " "
+    )
+
+
+if __name__ == "__main__":
+    write_ledger()

@@ -23,7 +23,7 @@ LAYERS = [
     {"plots"},
     {"neurons", "synapses", "generators"},
     {"projections"},
-    {"encoders", "readouts", "losses", "metrics", "regularizers"},
+    {"encoders", "layers", "readouts", "losses", "metrics", "regularizers"},
     {"models"},
     {"data"},
     {"config"},

@@ -12,6 +12,8 @@ from spiketrain.config.schema import UNITS
 from spiketrain.init import Uniform
 from spiketrain.parameter import Trainable
 
+MADE_LATER = ("neuron", "layer", "readout")  # when the shape of what comes before them is known
+
 
 def build(kind: str, section: dict[str, Any], *args: Any, **context: Any) -> Any:
     """Build what `section` names: its fields as keyword arguments, after `args` and `context`."""
@@ -21,7 +23,12 @@ def build(kind: str, section: dict[str, Any], *args: Any, **context: Any) -> Any
 
 def neuron(section: dict[str, Any]) -> Any:
     """Return a function `(size, rngs=...)` that makes the neurons that `section` describes."""
-    entry = registry.lookup("neuron", section["name"], "neuron")
+    return _maker("neuron", section)
+
+
+def _maker(kind: str, section: dict[str, Any]) -> Any:
+    """Return what `section` names with its fields in place, to be called with what its kind is made for."""
+    entry = registry.lookup(kind, section["name"], kind)
     return partial(entry.load(), **_arguments(entry, section))
 
 
@@ -62,7 +69,9 @@ def _arguments(entry: registry.Entry, section: dict[str, Any]) -> dict[str, Any]
         name, unit = (f.name, 1.0) if f.name in taken_as_they_are else _name_and_unit(f.name)
         value = section[f.name]
         if kind := f.metadata.get("choice"):
-            value = neuron(value) if kind == "neuron" else build(kind, value)
+            value = _maker(kind, value) if kind in MADE_LATER else build(kind, value)
+        elif kind := f.metadata.get("named"):
+            value = {name: _maker(kind, section) for name, section in value.items()}
         elif f.metadata.get("physical"):
             value = (
                 Uniform(value["low"] * unit, value["high"] * unit) if isinstance(value, dict) else _times(value, unit)

@@ -64,6 +64,8 @@ def _section(given: Any, schema: type, where: str, *, named: bool = False) -> di
             result[name] = _choice(value, kind, path)
         elif kind := f.metadata.get("choices"):
             result[name] = _choices(value, kind, path)
+        elif kind := f.metadata.get("named"):
+            result[name] = _named(value, kind, path)
         elif what := f.metadata.get("by_pattern"):
             result[name] = by_pattern(what, value, schema, path, _section)
         elif f.metadata.get("physical"):
@@ -104,6 +106,26 @@ def _choices(value: Any, kind: str, where: str) -> dict[str, Any]:
     for name, fields in value.items():
         section = _choice({**(fields or {}), "name": name}, kind, f"{where}.{name}")
         checked[name] = {key: value for key, value in section.items() if key != "name"}
+    return checked
+
+
+def _named(value: Any, kind: str, where: str) -> dict[str, Any]:
+    """Check choices under names of the user's own; one that does not say which is of the kind it is called."""
+    if not isinstance(value, dict):
+        raise ConfigError(f"{where} must be a mapping from names to {kind}s, in order, got {value!r}.")
+    checked = {}
+    for name, section in value.items():
+        path = f"{where}.{name}"
+        if not (isinstance(name, str) and name.isidentifier() and not name.startswith("_")):
+            raise ConfigError(f"{path}: {name!r} must be a word of letters, digits and underscores, such as `fc1`.")
+        if section is None or isinstance(section, dict) and "name" not in section:
+            section = {"name": name, **(section or {})}
+            if name not in registry.names_of_choice(kind):
+                raise ConfigError(
+                    f"{path} must say which {kind}, and {name!r} is none. Write, for example, `{path}.name="
+                    f"{registry.names(kind)[0]}`.{did_you_mean(name, registry.names_of_choice(kind))}"
+                )
+        checked[name] = _choice(section, kind, path)
     return checked
 
 

@@ -20,11 +20,26 @@ from typing import Any
 from spiketrain.config import schema
 from spiketrain.errors import ConfigError
 
-KINDS = ("model", "neuron", "surrogate", "reset", "data", "encoder", "optimizer", "schedule", "loss", "callback")
+KINDS = (
+    "model",
+    "layer",
+    "readout",
+    "neuron",
+    "surrogate",
+    "reset",
+    "data",
+    "encoder",
+    "optimizer",
+    "schedule",
+    "loss",
+    "callback",
+)
 
 # What the trainer passes beside the fields of a configuration.
 CONTEXT = {
     "model": ("n_in", "n_out", "rngs"),
+    "layer": ("in_size", "rngs"),
+    "readout": ("in_size", "n_out", "rngs"),
     "neuron": ("size", "rngs"),
     "schedule": ("learning_rate", "steps"),
     "optimizer": ("decayed",),
@@ -54,7 +69,25 @@ def load(target: str) -> Callable[..., Any]:
 
 
 _ENTRIES: dict[str, dict[str, Entry]] = {
-    "model": {"spiking_net": Entry(schema.SpikingNet, "spiketrain.models.spiking_net:SpikingNet")},
+    "model": {
+        "spiking_net": Entry(schema.SpikingNet, "spiketrain.models.spiking_net:SpikingNet"),
+        "sequential": Entry(schema.Sequential, "spiketrain.models.sequential:Sequential"),
+    },
+    "layer": {  # and every neuron
+        "linear": Entry(schema.Linear, "spiketrain.layers.linear:linear"),
+        "conv": Entry(schema.Conv, "spiketrain.layers.linear:conv"),
+        "recurrent": Entry(schema.Recurrent, "spiketrain.layers.linear:recurrent"),
+        "batch_norm": Entry(schema.BatchNorm, "spiketrain.layers.norm:BatchNorm"),
+        "threshold_batch_norm": Entry(schema.ThresholdBatchNorm, "spiketrain.layers.norm:ThresholdBatchNorm"),
+        "dropout": Entry(schema.Dropout, "spiketrain.layers.dropout:Dropout"),
+        "flatten": Entry(schema.Flatten, "spiketrain.layers.space:flatten"),
+        "reshape": Entry(schema.Reshape, "spiketrain.layers.space:reshape"),
+        "pool": Entry(schema.Pool, "spiketrain.layers.space:pool"),
+    },
+    "readout": {
+        "leaky_integrator": Entry(schema.LeakyReadout, "spiketrain.layers.readout:LeakyReadout"),
+        "linear": Entry(schema.LinearReadout, "spiketrain.layers.readout:linear_readout"),
+    },
     "neuron": {
         "lif": Entry(schema.LIF, "spiketrain.neurons.lif:LIF"),
         "alif": Entry(schema.ALIF, "spiketrain.neurons.alif:ALIF"),
@@ -127,10 +160,15 @@ _ENTRIES: dict[str, dict[str, Entry]] = {
 
 def lookup(kind: str, name: Any, where: str) -> Entry:
     """Return the entry of `name`, or raise an error with the nearest name."""
-    entries = _ENTRIES[kind]
+    entries = _of(kind)
     if isinstance(name, str) and name in entries:
         return entries[name]
     raise ConfigError(f"{where}.name = {name!r} is no {kind}.{did_you_mean(str(name), entries)}")
+
+
+def _of(kind: str) -> dict[str, Entry]:
+    """Return the entries that a choice of a kind has: every neuron is a layer."""
+    return _ENTRIES["layer"] | _ENTRIES["neuron"] if kind == "layer" else _ENTRIES[kind]
 
 
 def names(kind: str) -> list[str]:
@@ -138,9 +176,14 @@ def names(kind: str) -> list[str]:
     return sorted(_ENTRIES[kind])
 
 
+def names_of_choice(kind: str) -> list[str]:
+    """Return the names that a choice of a kind may have."""
+    return sorted(_of(kind))
+
+
 def names_with_field(kind: str, field: Any) -> list[str]:
     """Return the names of a kind that have a field of that name."""
-    return sorted(n for n, e in _ENTRIES[kind].items() if field in {f.name for f in dataclasses.fields(e.schema)})
+    return sorted(n for n, e in _of(kind).items() if field in {f.name for f in dataclasses.fields(e.schema)})
 
 
 def default_of(f: dataclasses.Field) -> Any:
@@ -159,8 +202,10 @@ def register(kind: str, name: str, *, schema: type | None = None) -> Callable[[A
 
     A model is called as `f(n_in, n_out, rngs=..., **fields)`, a data set as `f(**fields)` and returns a
     `spiketrain.Dataset`. An optimizer is called with a schedule as its `learning_rate`, a schedule as
-    `f(learning_rate, steps, **fields)`, a neuron as `f(size, rngs=..., **fields)`, the others as `f(**fields)`. Groups
-    and constraints of an optimizer are ours; one with an argument `decayed` gets None where its decay acts on all.
+    `f(learning_rate, steps, **fields)`, a neuron as `f(size, rngs=..., **fields)`, a layer as
+    `f(in_size, rngs=..., **fields)` (see `spiketrain.layers.stack.Stack`), a readout as
+    `f(in_size, n_out, rngs=..., **fields)`, the others as `f(**fields)`. Groups and constraints of an optimizer are
+    ours; one with an argument `decayed` gets None where its decay acts on all. Every neuron is also a layer.
 
     In a package `mine` that is installed or in the current folder:
 
@@ -173,7 +218,8 @@ def register(kind: str, name: str, *, schema: type | None = None) -> Callable[[A
         spiketrain-train plugins=[mine] model=two_layers model.width=32
 
     Args:
-        kind: one of `model`, `neuron`, `surrogate`, `reset`, `data`, `encoder`, `optimizer`, `schedule`, `loss`, `callback`.
+        kind: one of `model`, `layer`, `readout`, `neuron`, `surrogate`, `reset`, `data`, `encoder`, `optimizer`,
+            `schedule`, `loss`, `callback`.
         name: the name in the configuration; a taken one is refused.
         schema: a dataclass of its fields; read from the keyword arguments, their annotations and defaults unless it
             is given. They may be numbers, words, true or false, None, and lists of these.
@@ -185,7 +231,7 @@ def register(kind: str, name: str, *, schema: type | None = None) -> Callable[[A
         raise ConfigError(f"register(kind=...) got {kind!r}.{did_you_mean(kind, KINDS)}")
 
     def add(target: Any) -> Any:
-        taken = _ENTRIES[kind].get(name)
+        taken = (_of("layer") if kind == "neuron" else _of(kind)).get(name)
         if taken is not None and _origin(taken.target) != _origin(target):
             raise ConfigError(f"register({kind!r}, {name!r}): the name is taken by {taken.target}. Choose another.")
         fields = schema or _schema_of(target, kind, name)

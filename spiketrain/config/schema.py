@@ -2,8 +2,9 @@
 
 A field whose name ends in a unit (`tau_ms`) is the constructor argument without the suffix, times that unit.
 `physical()` fields take a number or `{low: ..., high: ...}`, drawn uniformly per neuron. `choice(kind)` fields take
-`{name: ..., ...}`, resolved by the registry, and `choices(kind)` fields a mapping from names to fields. A test holds
-every schema equal to its constructor's signature.
+`{name: ..., ...}`, resolved by the registry, `choices(kind)` fields a mapping from names to fields, and `named(kind)`
+fields a mapping from names of the user's own to choices. A test holds every schema equal to its constructor's
+signature.
 """
 
 from dataclasses import dataclass, field
@@ -11,6 +12,7 @@ from typing import Any
 
 UNITS = ("ms", "mV", "Mohm", "nS", "nA")
 CONSTRAINTS = ("non_negative", "non_positive", "keep_sign", "dale", "keep_zeros")
+PRECISIONS = ("float32", "bf16x3", "bf16x2", "bf16")
 READOUTS = ("mean_over_time", "sum_of_softmax", "last_step", "max_over_time")
 
 
@@ -27,6 +29,11 @@ def choice(kind: str, name: str) -> Any:
 def choices(kind: str, *names: str) -> Any:
     """Declare a mapping from names of one `kind` to their fields, these `names` by default."""
     return field(default_factory=lambda: {name: {} for name in names}, metadata={"choices": kind})
+
+
+def named(kind: str) -> Any:
+    """Declare a mapping from names of the user's choosing to choices of one `kind`, none by default, in order."""
+    return field(default_factory=dict, metadata={"named": kind})
 
 
 def trainable() -> Any:
@@ -249,7 +256,107 @@ class SpikingNet:
     readout_tau_ms: float = 20.0
     readout_scale: float = 1.0
     dropout: float = 0.0
-    precision: str = one_of("float32", "bf16x3", "bf16x2", "bf16")
+    precision: str = one_of(*PRECISIONS)
+
+
+@dataclass
+class Linear:
+    """See `spiketrain.layers.linear.linear`."""
+
+    features: int = 128
+    scale: float = 1.0
+    bias: bool = True
+    precision: str = one_of(*PRECISIONS)
+
+
+@dataclass
+class Conv:
+    """See `spiketrain.layers.linear.conv`."""
+
+    features: int = 16
+    kernel: int | list[int] = 3
+    stride: int | list[int] = 1
+    padding: str | int = "SAME"
+    pool: int | list[int] = 1
+    scale: float = 1.0
+
+
+@dataclass
+class Recurrent:
+    """See `spiketrain.layers.linear.recurrent`."""
+
+    neuron: Any = choice("neuron", "alif")
+    weight: str = one_of("normal", "orthogonal")
+    scale: float = 1.0
+    precision: str = one_of(*PRECISIONS)
+
+
+@dataclass
+class BatchNorm:
+    """See `spiketrain.layers.norm.BatchNorm`."""
+
+    momentum: float = 0.9
+    epsilon: float = 1e-5
+
+
+@dataclass
+class ThresholdBatchNorm(BatchNorm):
+    """See `spiketrain.layers.norm.ThresholdBatchNorm`."""
+
+    V_th: float = 1.0
+    alpha: float = 1.0
+
+
+@dataclass
+class Dropout:
+    """See `spiketrain.layers.dropout.Dropout`."""
+
+    rate: float = 0.5
+    channels: bool = False
+
+
+@dataclass
+class Flatten:
+    """See `spiketrain.layers.space.Flatten`."""
+
+
+@dataclass
+class Reshape:
+    """See `spiketrain.layers.space.Reshape`."""
+
+    size: list[int] | None = None
+    channels_first: bool = False
+
+
+@dataclass
+class Pool:
+    """See `spiketrain.layers.space.Pool`."""
+
+    window: int | list[int] = 2
+    take: str = one_of("mean", "max")
+
+
+@dataclass
+class LinearReadout:
+    """See `spiketrain.layers.readout.linear_readout`."""
+
+    scale: float = 1.0
+    precision: str = one_of(*PRECISIONS)
+
+
+@dataclass
+class LeakyReadout(LinearReadout):
+    """See `spiketrain.layers.readout.LeakyReadout`."""
+
+    tau_ms: float = 20.0
+
+
+@dataclass
+class Sequential:
+    """See `spiketrain.models.sequential.Sequential`."""
+
+    layers: dict[str, Any] = named("layer")
+    readout: Any = choice("readout", "leaky_integrator")
 
 
 @dataclass

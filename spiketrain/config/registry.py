@@ -128,6 +128,11 @@ _ENTRIES: dict[str, dict[str, Entry]] = {
         "shd": Entry(schema.SHD, "spiketrain.data.speech:load_shd"),
         "ssc": Entry(schema.SSC, "spiketrain.data.speech:load_ssc"),
         "spoken_digits": Entry(schema.SpokenDigits, "spiketrain.data.speech:load_spoken_digits"),
+        "nmnist": Entry(schema.NMNIST, "spiketrain.data.recordings:load_nmnist"),
+        "gesture": Entry(schema.Gesture, "spiketrain.data.gesture:load_gesture"),
+        "recordings": Entry(schema.Recordings, "spiketrain.data.recordings:load_recordings"),
+        "events": Entry(schema.EventFile, "spiketrain.data.event_dataset:load_events"),
+        "ts": Entry(schema.TimeSeries, "spiketrain.data.time_series:load_ts"),
     },
     "encoder": {
         "direct": Entry(schema.Direct, "spiketrain.encoders.direct:Direct"),

@@ -425,6 +425,65 @@ class SpokenDigits:
 
 
 @dataclass
+class NMNIST:
+    """Handwritten digits from an event camera; see `spiketrain.data.recordings.load_nmnist`."""
+
+    path: str | None = None
+    bin_ms: float = 10.0
+    steps: int | None = None
+    pool: int = 1
+    clip: bool = False
+    padding: str = one_of("after_last_event", "none")
+
+
+@dataclass
+class Gesture:
+    """Gestures from an event camera; see `spiketrain.data.gesture.load_gesture`."""
+
+    path: str | None = None
+    bin_ms: float = 20.0
+    steps: int | None = None
+    pool: int = 4
+    clip: bool = False
+    padding: str = one_of("after_last_event", "none")
+
+
+@dataclass
+class Recordings:
+    """Your own recordings from event cameras; see `spiketrain.data.recordings.load_recordings`."""
+
+    path: str = ""
+    height: int = 128
+    width: int = 128
+    bin_ms: float = 10.0
+    steps: int | None = None
+    pool: int = 1
+    clip: bool = False
+    padding: str = one_of("after_last_event", "none")
+
+
+@dataclass
+class EventFile:
+    """Your own events; see `spiketrain.data.event_dataset.load_events`."""
+
+    path: str = ""
+    bin_ms: float = 10.0
+    steps: int | None = None
+    pool: int = 1
+    clip: bool = False
+    padding: str = one_of("after_last_event", "none")
+
+
+@dataclass
+class TimeSeries:
+    """Time series in `.ts` or `.tsv`; see `spiketrain.data.time_series.load_ts`."""
+
+    path: str = ""
+    standardize: bool = True
+    missing: str = one_of("refuse", "hold", "zero")
+
+
+@dataclass
 class Direct:
     """See `spiketrain.Direct`."""
 

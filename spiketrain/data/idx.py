@@ -65,7 +65,7 @@ def load_idx(
         raise DataError(
             f"load_idx(permute_seed={permute_seed}) permutes pixels. Write layout='pixels', or no permute_seed."
         )
-    files = locate(CATALOGUE[f"idx data.source={source}"], path)
+    files = locate(CATALOGUE[source], path)
     train, test = (_split(files[i], files[i + 1], layout, permute_seed) for i in (0, 2))
     name = source if permute_seed is None else f"{source}_permuted"
     return Dataset(name, train, test, CLASSES[source])

@@ -1,11 +1,10 @@
 """Trials in a user's own `.npz`, read as data only: nothing in the file is ever unpickled."""
 
-import io
-import zipfile
 from pathlib import Path
 
 import numpy as np
 
+from spiketrain.data.archive import read_arrays
 from spiketrain.data.dataset import Dataset, Split
 from spiketrain.errors import DataError, ShapeError
 
@@ -24,7 +23,7 @@ def load_npz(path: str) -> Dataset:
     Raises:
         DataError: the file is missing or damaged, or an array is missing, unknown or not as above.
     """
-    arrays = _read(path)
+    arrays = read_arrays(path, f"Write it again with np.savez(path, {', '.join(f'{name}=...' for name in REQUIRED)}).")
     missing = [name for name in REQUIRED if name not in arrays]
     unknown = [name for name in arrays if name not in REQUIRED + OPTIONAL]
     if missing or unknown:
@@ -55,19 +54,3 @@ def _split(path: str, arrays: dict[str, np.ndarray], side: str) -> Split:
         return Split(x, arrays.get(f"lengths_{side}", whole), y)
     except (DataError, ShapeError) as error:
         raise DataError(f"{path}, arrays x_{side}, lengths_{side} and y_{side}: {error}") from None
-
-
-def _read(path: str) -> dict[str, np.ndarray]:
-    remedy = f"Write it again with np.savez(path, {', '.join(f'{name}=...' for name in REQUIRED)})."
-    try:
-        with zipfile.ZipFile(path) as archive:
-            # Members are read whole, because zipfile compares checksums only at a member's end.
-            members = {name.removesuffix(".npy"): archive.read(name) for name in archive.namelist()}
-        return {
-            name: np.lib.format.read_array(io.BytesIO(content), allow_pickle=False) for name, content in members.items()
-        }
-    except FileNotFoundError:
-        raise DataError(f"{path} does not exist. {remedy}") from None
-    except Exception as error:  # zipfile, its decompressors and numpy raise a dozen kinds on damaged files
-        reason = " ".join(str(error).split()) or type(error).__name__
-        raise DataError(f"{path} is not a readable .npz: {reason.rstrip('.')}. {remedy}") from None

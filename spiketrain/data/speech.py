@@ -1,17 +1,22 @@
 """Spoken words as spikes: the Heidelberg Digits, the Speech Commands, and digits of six speakers in the same layout."""
 
-import logging
-
 import numpy as np
 
+from spiketrain.data.cache import Parsed, cached
 from spiketrain.data.catalogue import CATALOGUE, locate
 from spiketrain.data.dataset import Dataset
-from spiketrain.data.event_split import PADDING, EventSplit
+from spiketrain.data.event_dataset import event_dataset
+from spiketrain.data.event_split import PADDING
 from spiketrain.data.events import Events
 from spiketrain.data.hdf5 import read_hdf5
 from spiketrain.errors import DataError
 
-log = logging.getLogger(__name__)
+SPLITS = {
+    "shd": ("train", "test"),
+    "ssc": ("train", "validation", "test"),
+    "spoken_digits": ("train", "test"),
+}
+UNITS = {"shd": 700, "ssc": 700, "spoken_digits": 64}
 
 
 def load_shd(
@@ -40,11 +45,10 @@ def load_shd(
 
     Reference: Cramer et al. (2020), https://doi.org/10.1109/TNNLS.2020.3044364.
     """
-    (train, test), classes = _read("shd", path, 700)
-    splits = {"train": train, "test": test}
+    splits, classes = read_speech("shd", path)
     if validation_speaker is not None:
-        splits["train"], splits["validation"] = _without_speaker("validation_speaker", train, validation_speaker)
-    return _dataset("shd", splits, classes, bin_ms, steps, pool, clip, padding)
+        _move("validation_speaker", validation_speaker, splits, "validation")
+    return event_dataset("shd", splits, classes, bin_ms=bin_ms, steps=steps, pool=pool, clip=clip, padding=padding)
 
 
 def load_ssc(
@@ -67,9 +71,8 @@ def load_ssc(
 
     Reference: Cramer et al. (2020), https://doi.org/10.1109/TNNLS.2020.3044364.
     """
-    (train, validation, test), classes = _read("ssc", path, 700)
-    splits = {"train": train, "validation": validation, "test": test}
-    return _dataset("ssc", splits, classes, bin_ms, steps, pool, clip, padding)
+    splits, classes = read_speech("ssc", path)
+    return event_dataset("ssc", splits, classes, bin_ms=bin_ms, steps=steps, pool=pool, clip=clip, padding=padding)
 
 
 def load_spoken_digits(
@@ -96,60 +99,40 @@ def load_spoken_digits(
 
     Reference: Jackson et al. (2018), Free Spoken Digit Dataset, https://github.com/Jakobovski/free-spoken-digit-dataset.
     """
-    (train, test), classes = _read("spoken_digits", path, 64)
+    splits, classes = read_speech("spoken_digits", path)
     if held_out_speaker is not None:
-        train, test = _without_speaker("held_out_speaker", Events.joined(train, test), held_out_speaker)
-    splits = {"train": train, "test": test}
+        splits["train"] = Events.joined(splits["train"], splits["test"])
+        _move("held_out_speaker", held_out_speaker, splits, "test")
     if validation_speaker is not None:
-        splits["train"], splits["validation"] = _without_speaker("validation_speaker", train, validation_speaker)
-    return _dataset("spoken_digits", splits, classes, bin_ms, steps, pool, clip, padding)
+        _move("validation_speaker", validation_speaker, splits, "validation")
+    return event_dataset(
+        "spoken_digits", splits, classes, bin_ms=bin_ms, steps=steps, pool=pool, clip=clip, padding=padding
+    )
 
 
-def _read(name: str, path: str | None, units: int) -> tuple[list[Events], tuple[str, ...]]:
-    files = locate(CATALOGUE[name], path)
-    read = [read_hdf5(file, units) for file in files]
-    for file, (events, _) in zip(files, read, strict=True):
-        if events.dropped:
-            log.warning("%s: %d spikes have no finite time and are left out.", file, events.dropped)
-    return [events for events, _ in read], max((classes for _, classes in read), key=len)
+def read_speech(name: str, path: str | None = None) -> Parsed:
+    """Return the events of `shd`, `ssc` or `spoken_digits` by split, and the names of the classes.
+
+    Raises:
+        DataError: a file is missing or damaged.
+    """
+    units = UNITS[name]
+    files = dict(zip(SPLITS[name], locate(CATALOGUE[name], path), strict=True))
+
+    def parse() -> Parsed:
+        read = {side: read_hdf5(file, units) for side, file in files.items()}
+        return {side: events for side, (events, _) in read.items()}, max((c for _, c in read.values()), key=len)
+
+    return cached(files.values(), {"reader": "hdf5", "units": units}, parse)
 
 
-def _without_speaker(argument: str, events: Events, speaker: int) -> tuple[Events, Events]:
-    """Return the trials of the other speakers, and those of this one."""
-    if events.groups is None:
+def _move(argument: str, speaker: int, splits: dict[str, Events], to: str) -> None:
+    """Make the training trials of a speaker a split of their own."""
+    train = splits["train"]
+    if train.groups is None:
         raise DataError(f"data.{argument}={speaker}: the files have no extra/speaker.")
-    of_speaker = events.groups == speaker
+    of_speaker = train.groups == speaker
     if not of_speaker.any() or of_speaker.all():
-        there = ", ".join(str(group) for group in np.unique(events.groups))
+        there = ", ".join(str(group) for group in np.unique(train.groups))
         raise DataError(f"data.{argument}={speaker} leaves no trial on one side. There are the speakers {there}.")
-    return events.take(~of_speaker), events.take(of_speaker)
-
-
-def _dataset(
-    name: str,
-    splits: dict[str, Events],
-    classes: tuple[str, ...],
-    bin_ms: float,
-    steps: int | None,
-    pool: int,
-    clip: bool,
-    padding: str,
-) -> Dataset:
-    bin_us = round(bin_ms * 1000)
-    if bin_us < 1 or abs(bin_us - bin_ms * 1000) > 1e-6:
-        raise DataError(f"data.bin_ms={bin_ms} must be a whole number of microseconds, such as 10 or 0.5.")
-    splits = {side: events.pooled(pool) for side, events in splits.items()}
-    if steps is None:
-        steps = max(EventSplit(events, bin_us).steps for events in splits.values())
-    made = {}
-    for side, events in splits.items():
-        made[side] = EventSplit(events, bin_us, steps, clip, padding).dense()
-        if outside := EventSplit(events, bin_us, steps).outside:
-            log.warning(
-                "data.steps=%d: %d of %d spikes for %s fall after the last step and are left out.",
-                steps,
-                outside,
-                len(events.times),
-                side,
-            )
-    return Dataset(name, made["train"], made["test"], classes, made.get("validation"))
+    splits["train"], splits[to] = train.take(~of_speaker), train.take(of_speaker)

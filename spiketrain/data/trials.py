@@ -23,7 +23,8 @@ class DenseTrials:
 
     def batch(self, rows: jax.Array, steps: int | None = None) -> Batch:
         """Return `x` (B, steps, C), `lengths` (B,) and `y` (B,) of some trials, all T steps unless `steps` is given."""
-        return {"x": self.x[rows, :steps], "lengths": self.lengths[rows], "y": self.y[rows]}
+        x, lengths, y = jnp.asarray(self.x), jnp.asarray(self.lengths), jnp.asarray(self.y)
+        return {"x": x[rows, :steps], "lengths": lengths[rows], "y": y[rows]}
 
 
 @partial(
@@ -59,4 +60,5 @@ class EventTrials:
             size=(self.channels,),
         )
         x = jnp.minimum(x, 1) if self.clip else x
-        return {"x": x.swapaxes(0, 1), "lengths": self.lengths[rows], "y": self.y[rows]}
+        lengths, y = jnp.asarray(self.lengths), jnp.asarray(self.y)
+        return {"x": x.swapaxes(0, 1), "lengths": lengths[rows], "y": y[rows]}

@@ -1,0 +1,139 @@
+"""DVS128 Gesture: eleven gestures of 29 people in front of an event camera, cut out of long recordings."""
+
+import csv
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+
+from spiketrain.data.aedat import DVS128, read_aedat
+from spiketrain.data.cache import Parsed, cached
+from spiketrain.data.camera import Trial
+from spiketrain.data.catalogue import CATALOGUE, locate
+from spiketrain.data.dataset import Dataset
+from spiketrain.data.event_dataset import event_dataset
+from spiketrain.data.event_split import PADDING
+from spiketrain.data.events import Events
+from spiketrain.data.source import Source
+from spiketrain.errors import DataError
+
+CLASSES = (
+    "hand clapping",
+    "right hand wave",
+    "left hand wave",
+    "right arm clockwise",
+    "right arm counter clockwise",
+    "left arm clockwise",
+    "left arm counter clockwise",
+    "arm roll",
+    "air drums",
+    "air guitar",
+    "other gestures",
+)
+LISTS = {"train": "trials_to_train.txt", "test": "trials_to_test.txt"}
+
+
+def load_gesture(
+    path: str | None = None,
+    bin_ms: float = 20.0,
+    steps: int | None = None,
+    pool: int = 4,
+    clip: bool = False,
+    padding: str = PADDING[0],
+) -> Dataset:
+    """Load DVS128 Gesture: 1,176 and 288 gestures, 2 x 128 x 128 channels before pooling, 11 classes.
+
+    Args:
+        path: the folder of the recordings and their lists; found by `spiketrain.data.catalogue` unless it is given.
+        bin_ms: as the arguments that follow, see `spiketrain.data.event_dataset`. Gestures last about 6 s.
+        pool: how many rows and how many columns become one.
+
+    Raises:
+        DataError: a file is missing or damaged, or an argument is not as above.
+
+    Reference: Amir et al. (2017), https://doi.org/10.1109/CVPR.2017.781.
+    """
+    splits, classes = read_gesture(path)
+    return event_dataset("gesture", splits, classes, bin_ms=bin_ms, steps=steps, pool=pool, clip=clip, padding=padding)
+
+
+def read_gesture(path: str | None = None) -> Parsed:
+    """Return the events of the training and the test set, grouped by user, and the names of the classes.
+
+    Raises:
+        DataError: a file is missing or damaged.
+    """
+    folder = locate(CATALOGUE["gesture"], path)[0].parent
+    recordings = {side: _listed(folder / name) for side, name in LISTS.items()}
+
+    def parse() -> Parsed:
+        splits = {}
+        for side, pairs in recordings.items():
+            labels: list[int] = []
+            users: list[int] = []
+            splits[side] = Events.of_trials(_trials(pairs, labels, users), labels, DVS128, groups=users)
+        return splits, CLASSES
+
+    files = [file for side in recordings.values() for pair in side for file in pair]
+    return cached(files, {"reader": "gesture", "recordings": [file.name for file in files]}, parse)
+
+
+def _trials(pairs: list[tuple[Path, Path]], labels: list[int], users: list[int]) -> Iterator[Trial]:
+    """Yield the gestures of recordings, and note the label and the user of each."""
+    for recording, windows in pairs:
+        times, units = read_aedat(recording)
+        for label, start, end in read_windows(windows):
+            inside = (times >= start) & (times < end)
+            labels.append(label)
+            users.append(_user(recording))
+            yield times[inside] - start, units[inside]
+
+
+def read_windows(path: str | os.PathLike) -> list[tuple[int, int, int]]:
+    """Read the labels of one recording: class from 0, first microsecond, first microsecond after it.
+
+    Raises:
+        DataError: the file is missing, or not as the data set has it, naming the line.
+    """
+    with Source(path) as source:
+        text = source.up_to(1 << 20).decode("utf-8", "replace")
+    rows = list(csv.reader(text.splitlines()))
+    if not rows or [cell.strip() for cell in rows[0]] != ["class", "startTime_usec", "endTime_usec"]:
+        raise DataError(f"{path}, line 1: expects class,startTime_usec,endTime_usec.")
+    windows = []
+    for n, row in enumerate(rows[1:], 2):
+        try:
+            label, start, end = (int(cell) for cell in row)
+        except ValueError:
+            raise DataError(f"{path}, line {n}: expects three whole numbers, got {','.join(row)[:80]!r}.") from None
+        if not (1 <= label <= len(CLASSES) and 0 <= start < end):
+            raise DataError(
+                f"{path}, line {n}: expects a class from 1 to {len(CLASSES)} and start < end, got {label}, {start}, {end}."
+            )
+        windows.append((label - 1, start, end))
+    if not windows:
+        raise DataError(f"{path}, line 2: the file ends without a gesture. It is cut short.")
+    return windows
+
+
+def _listed(path: Path) -> list[tuple[Path, Path]]:
+    """Return the recordings of a list, and the labels of each."""
+    with Source(path) as source:
+        names = source.up_to(1 << 20).decode("utf-8", "replace").split()
+    pairs = []
+    for name in names:
+        recording = path.parent / Path(name).name  # a list names files of its own folder, and no others
+        labels = recording.with_name(recording.stem + "_labels.csv")
+        for file in (recording, labels):
+            if not file.is_file():
+                raise DataError(f"{path} lists {name}, but {file} is missing. Get it: {CATALOGUE['gesture'].get}.")
+        pairs.append((recording, labels))
+    if not pairs:
+        raise DataError(f"{path}, line 1: lists no recording.")
+    return pairs
+
+
+def _user(recording: Path) -> int:
+    number = recording.stem.removeprefix("user").partition("_")[0]
+    return int(number) if number.isdecimal() and int(number) <= np.iinfo(np.int32).max else 0

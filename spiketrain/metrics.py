@@ -14,7 +14,11 @@ Sums = dict[str, tuple[jax.Array, jax.Array]]
 
 
 def classification(logits: jax.Array, labels: jax.Array, per_trial_loss: jax.Array, weight: jax.Array) -> Sums:
-    """Return loss and accuracy over the trials of weight one; a padded trial has weight zero."""
+    """Return loss and accuracy over the trials of weight one; a padded trial has weight zero.
+
+    Where labels are distributions `(B, C)`, the right class of a trial is its likeliest one.
+    """
+    labels = labels.argmax(-1) if labels.ndim == 2 else labels
     correct = (logits.argmax(-1) == labels).astype(weight.dtype)
     return {
         "loss": ((per_trial_loss * weight).sum(), weight.sum()),

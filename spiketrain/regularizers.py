@@ -1,9 +1,13 @@
 """Penalties on hidden activity."""
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 
 from spiketrain.environ import dt_in_seconds
+from spiketrain.errors import DomainError
+from spiketrain.units import expect_unit, magnitude, unit_of
 
 
 def spike_counts(spikes: jax.Array, mask: jax.Array) -> jax.Array:
@@ -25,6 +29,67 @@ def firing_rates(counts: jax.Array, mask: jax.Array) -> jax.Array:
         mask: `(T, B)`, true at valid steps.
     """
     return counts / jnp.maximum(mask.sum(), 1) / dt_in_seconds()
+
+
+def synchrony(spikes: jax.Array, mask: jax.Array) -> jax.Array:
+    r"""Return how far the neurons of a layer fire together, the mean over trials of
+
+    $$\chi^2 = \frac{\mathrm{Var}_t[\langle s_i \rangle_i]}{\langle \mathrm{Var}_t[s_i] \rangle_i}$$
+
+    One where all fire in the same steps, about one over their number where they are independent, zero where none
+    changes from step to step.
+
+    Args:
+        spikes: `(T, B, *size)`.
+        mask: `(T, B)`, true at valid steps.
+
+    Reference: Golomb (2007), http://www.scholarpedia.org/article/Neuronal_synchrony_measures.
+    """
+    s = spikes.reshape(*mask.shape, -1)
+    alone = _variance(s, mask).mean(-1)
+    together = _variance(s.mean(-1, keepdims=True), mask)[:, 0]
+    moves = alone > 0
+    return jnp.where(moves, together / jnp.where(moves, alone, 1), 0).mean()
+
+
+def _variance(s: jax.Array, mask: jax.Array) -> jax.Array:
+    """Return the variance over the valid steps, `(B, N)`."""
+    valid, steps = mask[..., None], mask.sum(0)[:, None]
+    mean = jnp.where(valid, s, 0).sum(0) / steps
+    return (jnp.where(valid, jnp.where(valid, s, 0) - mean, 0) ** 2).sum(0) / steps
+
+
+def membrane_bounds(V: Any, mask: jax.Array, *, lower: Any, upper: Any) -> jax.Array:
+    r"""Return the mean of $(\max(0, V_{lo} - V)^2 + \max(0, V - V_{hi})^2) / (V_{hi} - V_{lo})^2$.
+
+    Over neurons, trials and valid steps. Zero while every potential lies within the bounds; it has a gradient where a
+    potential has left the range in which the slope of the surrogate is of use.
+
+    Args:
+        V: potentials, `(T, B, *size)`, as `nnx.capture(model, StateTrain)` returns them.
+        mask: `(T, B)`, true at valid steps.
+        lower: the lowest potential that is free.
+        upper: the highest potential that is free, above `lower`.
+
+    Raises:
+        DomainError: `upper` does not lie above `lower`.
+        UnitError: the bounds are not in a unit of V.
+
+    Reference: the squared form of a hinge in Kaiser, Mostafa and Neftci (2020),
+    https://doi.org/10.3389/fnins.2020.00424.
+    """
+    unit = unit_of(V)
+    low, high = (
+        magnitude(expect_unit("membrane_bounds", name, bound, unit), unit)
+        for name, bound in (("lower", lower), ("upper", upper))
+    )
+    if not low < high:
+        raise DomainError(f"membrane_bounds(lower=..., upper=...) needs lower < upper, got {lower} and {upper}.")
+    valid = mask.reshape(*mask.shape, *[1] * (V.ndim - 2))
+    v = jnp.where(valid, magnitude(V), low)
+    outside = jnp.maximum(0.0, low - v) ** 2 + jnp.maximum(0.0, v - high) ** 2
+    neurons = v[0, 0].size
+    return outside.sum() / (high - low) ** 2 / jnp.maximum(mask.sum() * neurons, 1)
 
 
 def rate_bounds(rates: jax.Array, *, lower_hz: float, upper_hz: float) -> jax.Array:

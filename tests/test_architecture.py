@@ -23,7 +23,7 @@ LAYERS = [
     {"plots"},
     {"neurons", "synapses", "generators"},
     {"projections"},
-    {"encoders", "layers", "readouts", "losses", "metrics", "regularizers"},
+    {"encoders", "augmentation", "layers", "readouts", "losses", "metrics", "regularizers"},
     {"models"},
     {"data"},
     {"config"},

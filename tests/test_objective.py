@@ -34,6 +34,7 @@ def softmax(z):
 
 REFERENCE = {  # of one trial without padding, (T, C) to (C,)
     "mean_over_time": lambda u: u.mean(0),
+    "sum_over_time": lambda u: u.sum(0),
     "sum_of_softmax": lambda u: softmax(u).sum(0),
     "last_step": lambda u: u[-1],
     "max_over_time": lambda u: u.max(0),

@@ -29,6 +29,7 @@ KINDS = (
     "reset",
     "data",
     "encoder",
+    "augmentation",
     "optimizer",
     "schedule",
     "loss",
@@ -80,12 +81,17 @@ _ENTRIES: dict[str, dict[str, Entry]] = {
         "batch_norm": Entry(schema.BatchNorm, "spiketrain.layers.norm:BatchNorm"),
         "threshold_batch_norm": Entry(schema.ThresholdBatchNorm, "spiketrain.layers.norm:ThresholdBatchNorm"),
         "dropout": Entry(schema.Dropout, "spiketrain.layers.dropout:Dropout"),
+        "sew": Entry(schema.SEW, "spiketrain.layers.sew:SEW"),
+        "spiking_self_attention": Entry(
+            schema.SpikingSelfAttention, "spiketrain.layers.attention:SpikingSelfAttention"
+        ),
         "flatten": Entry(schema.Flatten, "spiketrain.layers.space:flatten"),
         "reshape": Entry(schema.Reshape, "spiketrain.layers.space:reshape"),
         "pool": Entry(schema.Pool, "spiketrain.layers.space:pool"),
     },
     "readout": {
         "leaky_integrator": Entry(schema.LeakyReadout, "spiketrain.layers.readout:LeakyReadout"),
+        "population": Entry(schema.PopulationReadout, "spiketrain.layers.readout:PopulationReadout"),
         "linear": Entry(schema.LinearReadout, "spiketrain.layers.readout:linear_readout"),
     },
     "neuron": {
@@ -145,6 +151,18 @@ _ENTRIES: dict[str, dict[str, Entry]] = {
         "delta_modulation": Entry(schema.DeltaModulation, "spiketrain.encoders.delta:DeltaModulation"),
         "step_forward": Entry(schema.StepForward, "spiketrain.encoders.delta:StepForward"),
     },
+    "augmentation": {
+        "time_shift": Entry(schema.TimeShift, "spiketrain.augmentation.time:TimeShift"),
+        "time_stretch": Entry(schema.TimeStretch, "spiketrain.augmentation.time:TimeStretch"),
+        "jitter": Entry(schema.Jitter, "spiketrain.augmentation.time:Jitter"),
+        "event_drop": Entry(schema.EventDrop, "spiketrain.augmentation.drop:EventDrop"),
+        "neuron_mask": Entry(schema.NeuronMask, "spiketrain.augmentation.drop:NeuronMask"),
+        "time_mask": Entry(schema.TimeMask, "spiketrain.augmentation.drop:TimeMask"),
+        "channel_mask": Entry(schema.ChannelMask, "spiketrain.augmentation.drop:ChannelMask"),
+        "channel_roll": Entry(schema.ChannelRoll, "spiketrain.augmentation.channels:ChannelRoll"),
+        "mixup": Entry(schema.Mixup, "spiketrain.augmentation.mix:Mixup"),
+        "cut_mix": Entry(schema.CutMix, "spiketrain.augmentation.mix:CutMix"),
+    },
     "optimizer": {
         "adamw": Entry(schema.AdamW, "spiketrain.training.optimizers:adamw"),
         "sgd": Entry(schema.SGD, "spiketrain.training.optimizers:sgd"),
@@ -154,7 +172,11 @@ _ENTRIES: dict[str, dict[str, Entry]] = {
         "cosine": Entry(schema.CosineSchedule, "spiketrain.training.optimizers:cosine_schedule"),
         "one_cycle": Entry(schema.OneCycleSchedule, "spiketrain.training.optimizers:one_cycle_schedule"),
     },
-    "loss": {"cross_entropy": Entry(schema.CrossEntropy, "spiketrain.losses:CrossEntropy")},
+    "loss": {
+        "cross_entropy": Entry(schema.CrossEntropy, "spiketrain.losses:CrossEntropy"),
+        "first_spike": Entry(schema.FirstSpike, "spiketrain.losses:FirstSpike"),
+        "van_rossum": Entry(schema.VanRossum, "spiketrain.losses:VanRossum"),
+    },
     "callback": {
         "firing_rates": Entry(schema.FiringRates, "spiketrain.training.health:FiringRates"),
         "early_stopping": Entry(schema.EarlyStopping, "spiketrain.training.early_stopping:EarlyStopping"),
@@ -223,8 +245,8 @@ def register(kind: str, name: str, *, schema: type | None = None) -> Callable[[A
         spiketrain-train plugins=[mine] model=two_layers model.width=32
 
     Args:
-        kind: one of `model`, `layer`, `readout`, `neuron`, `surrogate`, `reset`, `data`, `encoder`, `optimizer`,
-            `schedule`, `loss`, `callback`.
+        kind: one of `model`, `layer`, `readout`, `neuron`, `surrogate`, `reset`, `data`, `encoder`, `augmentation`,
+            `optimizer`, `schedule`, `loss`, `callback`.
         name: the name in the configuration; a taken one is refused.
         schema: a dataclass of its fields; read from the keyword arguments, their annotations and defaults unless it
             is given. They may be numbers, words, true or false, None, and lists of these.

@@ -13,7 +13,7 @@ from typing import Any
 UNITS = ("ms", "mV", "Mohm", "nS", "nA")
 CONSTRAINTS = ("non_negative", "non_positive", "keep_sign", "dale", "keep_zeros")
 PRECISIONS = ("float32", "bf16x3", "bf16x2", "bf16")
-READOUTS = ("mean_over_time", "sum_of_softmax", "last_step", "max_over_time")
+READOUTS = ("mean_over_time", "sum_over_time", "sum_of_softmax", "last_step", "max_over_time")
 
 
 def physical(default: Any) -> Any:
@@ -337,6 +337,24 @@ class Pool:
 
 
 @dataclass
+class SEW:
+    """See `spiketrain.layers.sew.SEW`."""
+
+    layers: dict[str, Any] = named("layer")
+    shortcut: dict[str, Any] = named("layer")
+    join: str = one_of("add", "and", "iand")
+
+
+@dataclass
+class SpikingSelfAttention:
+    """See `spiketrain.layers.attention.SpikingSelfAttention`."""
+
+    heads: int = 8
+    scale: float = 0.125
+    neuron: Any = choice("neuron", "lif")
+
+
+@dataclass
 class LinearReadout:
     """See `spiketrain.layers.readout.linear_readout`."""
 
@@ -349,6 +367,14 @@ class LeakyReadout(LinearReadout):
     """See `spiketrain.layers.readout.LeakyReadout`."""
 
     tau_ms: float = 20.0
+
+
+@dataclass
+class PopulationReadout(LinearReadout):
+    """See `spiketrain.layers.readout.PopulationReadout`."""
+
+    neuron: Any = choice("neuron", "lif")
+    per_class: int = 10
 
 
 @dataclass
@@ -558,6 +584,78 @@ class StepForward:
 
 
 @dataclass
+class TimeShift:
+    """See `spiketrain.augmentation.time.TimeShift`."""
+
+    steps: int = 5
+
+
+@dataclass
+class TimeStretch:
+    """See `spiketrain.augmentation.time.TimeStretch`."""
+
+    factor: float = 1.2
+
+
+@dataclass
+class Jitter:
+    """See `spiketrain.augmentation.time.Jitter`."""
+
+    steps: int = 1
+
+
+@dataclass
+class EventDrop:
+    """See `spiketrain.augmentation.drop.EventDrop`."""
+
+    rate: float = 0.1
+
+
+@dataclass
+class NeuronMask:
+    """See `spiketrain.augmentation.drop.NeuronMask`."""
+
+    rate: float = 0.1
+
+
+@dataclass
+class TimeMask:
+    """See `spiketrain.augmentation.drop.TimeMask`."""
+
+    steps: int = 10
+    count: int = 1
+
+
+@dataclass
+class ChannelMask:
+    """See `spiketrain.augmentation.drop.ChannelMask`."""
+
+    channels: int = 10
+    count: int = 1
+
+
+@dataclass
+class ChannelRoll:
+    """See `spiketrain.augmentation.channels.ChannelRoll`."""
+
+    channels: int = 5
+
+
+@dataclass
+class Mixup:
+    """See `spiketrain.augmentation.mix.Mixup`."""
+
+    alpha: float = 0.2
+
+
+@dataclass
+class CutMix:
+    """See `spiketrain.augmentation.mix.CutMix`."""
+
+    alpha: float = 1.0
+
+
+@dataclass
 class Optimizer:
     """What every optimizer may be told.
 
@@ -616,14 +714,35 @@ class OneCycleSchedule:
 
 
 @dataclass
-class CrossEntropy:
-    """See `spiketrain.losses.CrossEntropy`."""
+class Loss:
+    """See `spiketrain.losses.Loss`."""
 
-    readout: str = one_of(*READOUTS)
     label_smoothing: float = 0.0
     rate_weight: float = 0.0
     rate_lower_hz: float = 0.0
     rate_upper_hz: float = 1000.0
+
+
+@dataclass
+class CrossEntropy(Loss):
+    """See `spiketrain.losses.CrossEntropy`."""
+
+    readout: str = one_of(*READOUTS)
+
+
+@dataclass
+class FirstSpike(Loss):
+    """See `spiketrain.losses.FirstSpike`."""
+
+    tau_ms: float = 5.0
+
+
+@dataclass
+class VanRossum(Loss):
+    """See `spiketrain.losses.VanRossum`."""
+
+    tau_ms: float = 10.0
+    period_ms: float = 10.0
 
 
 @dataclass

@@ -1,0 +1,1 @@
+"""Augmentation of spike trains, on the device: what a batch is changed by before the model sees it, in training alone."""

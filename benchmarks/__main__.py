@@ -4,6 +4,7 @@ python -m benchmarks train           # one optimizer step of several networks ag
 python -m benchmarks train --workloads W1 --T 250 --B 64 --peers spyx sparx --allocators default tuned
 python -m benchmarks train --workloads W2 --update
 python -m benchmarks memory          # training within an eighth of the memory, and trials of 10,000 steps
+python -m benchmarks delays          # learned delays: one convolution against one product per delay
 python -m benchmarks coba            # the COBA network against brainpy.state and brian2
 python -m benchmarks coba --rounds 7 --seconds 2 --peers brian2
 python -m benchmarks large           # 100,000 neurons with 1,000 synapses each: build, run, memory
@@ -17,13 +18,14 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from benchmarks import circuits, environments, memory, training, training_table, workloads
+from benchmarks import circuits, delays, environments, memory, training, training_table, workloads
 from scripts.readme import origin, put_table
 
 HERE = Path(__file__).resolve().parent
 TABLES = {
     "train": training_table.page,
     "memory": memory.table,
+    "delays": delays.table,
     "coba": circuits.coba_table,
     "large": circuits.large_table,
     "long": circuits.long_table,
@@ -44,6 +46,12 @@ def main() -> None:
     )
     budget.add_argument("--B", type=int, default=64)
     budget.add_argument("--rounds", type=int, default=7)
+    learned = commands.add_parser("delays", help="layers with learned delays in several forms")
+    learned.add_argument("--T", type=int, default=100)
+    learned.add_argument("--B", type=int, default=64)
+    learned.add_argument("--sizes", type=int, nargs="+", default=[140, 256, 256])
+    learned.add_argument("--longest", type=int, default=25, help="the longest delay, in steps")
+    learned.add_argument("--rounds", type=int, default=7)
     coba = commands.add_parser("coba", help="the COBA network against its peers")
     coba.add_argument("--peers", nargs="*", default=["brainpy", "brian2"], choices=["brainpy", "brian2"])
     coba.add_argument("--rounds", type=int, default=5)
@@ -54,7 +62,7 @@ def main() -> None:
     large.add_argument("--seconds", type=float, default=0.2)
     long = commands.add_parser("long", help="minutes of biological time in the memory of seconds")
     long.add_argument("--seconds", type=float, default=600.0)
-    for command in (train, budget, coba, large, long):
+    for command in (train, budget, learned, coba, large, long):
         command.add_argument("--out", type=Path, help="the results file, benchmarks/results/NAME.json by default")
     arguments = parser.parse_args()
 
@@ -62,6 +70,9 @@ def main() -> None:
         results = train_as(arguments)
     elif arguments.benchmark == "memory":
         results = memory.memory(arguments.T, arguments.B, arguments.rounds)
+    elif arguments.benchmark == "delays":
+        given = arguments
+        results = delays.delays(given.T, given.B, given.sizes, given.longest, given.rounds)
     elif arguments.benchmark == "coba":
         if missing := environments.make(["spiketrain", *arguments.peers]):
             raise SystemExit(f"There is no environment for {missing}.")

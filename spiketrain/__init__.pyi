@@ -16,6 +16,7 @@ from .data.events import Events as Events
 from .data.gesture import load_gesture as load_gesture
 from .data.hdf5 import read_hdf5 as read_hdf5
 from .data.idx import load_idx as load_idx
+from .data.lags import load_lags as load_lags
 from .data.npz import load_npz as load_npz
 from .data.recordings import load_nmnist as load_nmnist
 from .data.recordings import load_recordings as load_recordings
@@ -81,6 +82,8 @@ from .models.spiking_net import SpikingNet as SpikingNet
 from .neurons.adex import AdExIF as AdExIF
 from .neurons.adqif import AdQuaIF as AdQuaIF
 from .neurons.alif import ALIF as ALIF
+from .neurons.brf import BRF as BRF
+from .neurons.csilif import CSiLIF as CSiLIF
 from .neurons.exp_if import ExpIF as ExpIF
 from .neurons.gif import Gif as Gif
 from .neurons.hh import HH as HH
@@ -90,7 +93,10 @@ from .neurons.leaky_integrator import LeakyIntegrator as LeakyIntegrator
 from .neurons.lif import LIF as LIF
 from .neurons.lif_cond_exp import LIFCondExp as LIFCondExp
 from .neurons.lif_curr_exp import LIFCurrExp as LIFCurrExp
+from .neurons.psn import PSN as PSN
+from .neurons.psn import SlidingPSN as SlidingPSN
 from .neurons.qif import QuaIF as QuaIF
+from .neurons.se_adlif import SEAdLIF as SEAdLIF
 from .neurons.wang_buzsaki import WangBuzsakiHH as WangBuzsakiHH
 from .parameter import Parameter as Parameter
 from .parameter import Trainable as Trainable
@@ -104,9 +110,12 @@ from .projections.comm.dense import Dense as Dense
 from .projections.comm.fixed_in_degree import FixedInDegree as FixedInDegree
 from .projections.comm.fixed_out_degree import FixedOutDegree as FixedOutDegree
 from .projections.comm.fixed_prob import FixedProb as FixedProb
+from .projections.comm.learned_delays import LearnedDelays as LearnedDelays
 from .projections.comm.one_to_one import OneToOne as OneToOne
 from .projections.comm.sparse import SparseComm as SparseComm
 from .projections.comm.sum import Sum as Sum
+from .projections.comm.temporal import DepthwiseTemporalConv as DepthwiseTemporalConv
+from .projections.comm.temporal import TemporalConv as TemporalConv
 from .projections.delay import Delay as Delay
 from .projections.gap_junction import GapJunction as GapJunction
 from .projections.out import COBA as COBA
@@ -156,8 +165,10 @@ from .synapses.bio_nmda import BioNMDA as BioNMDA
 from .synapses.dual_expon import DualExpon as DualExpon
 from .synapses.expon import Expon as Expon
 from .synapses.gabaa import GABAa as GABAa
+from .synapses.high_pass import HighPass as HighPass
 from .synapses.instant import Instant as Instant
 from .synapses.stp import STP as STP
+from .training.anneal_delays import AnnealDelays as AnnealDelays
 from .training.constraints import constrain as constrain
 from .training.early_stopping import EarlyStopping as EarlyStopping
 from .training.evaluation import Evaluation as Evaluation

@@ -13,7 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
-from spiketrain.domain import REAL, Domain
+from spiketrain.domain import REAL, Between, Domain
 from spiketrain.errors import DomainError, ShapeError, StateError, UnitError
 from spiketrain.state import LongTermState, ParamState, State
 from spiketrain.units import Constant, expect_unit, has_unit, magnitude, same_dimension, show, unit_of, with_unit
@@ -29,9 +29,12 @@ class Trainable:
     Args:
         value: the initial value: a number, a `Quantity`, an array of the model's size, or an initialiser
             `f(key, shape, dtype)`.
+        within: two bounds between which a physical argument of a model stays, by a logistic function; its whole domain
+            unless they are given. An initial value at a bound is moved inside by a millionth of the range.
     """
 
     value: Any
+    within: tuple[Any, Any] | None = None
 
 
 class Parameter:
@@ -63,6 +66,7 @@ class Parameter:
             return value
         owner = type(instance).__name__
         trainable = isinstance(value, Trainable)
+        within = value.within if isinstance(value, Trainable) else None
         value = value.value if isinstance(value, Trainable) else value
         number = magnitude(value)
         if isinstance(number, bool | str) or not isinstance(number, int | float | np.ndarray | np.number | jax.Array):
@@ -81,8 +85,32 @@ class Parameter:
             raise ShapeError(
                 f"{owner}({self.name}=...) must be a scalar or have the model's size {instance.size}, got shape {shape}."
             )
-        array = with_unit(jnp.broadcast_to(jnp.asarray(number, float), instance.size), unit_of(value))
+        array = jnp.broadcast_to(jnp.asarray(number, float), instance.size)
+        if within is not None:
+            domain = self._between(owner, within, value)
+            edge = 1e-6 * (domain.high - domain.low)
+            array = jnp.clip(array, domain.low + edge, domain.high - edge)
+            return ParamState(with_unit(array, unit_of(value)), domain=domain)
+        array = with_unit(array, unit_of(value))
         return ParamState(array, domain=self.domain) if trainable else LongTermState(array)
+
+    def _between(self, owner: str, within: tuple[Any, Any], value: Any) -> Between:
+        """Return the bounds of a trained `value` in its unit, checked."""
+        for bound in within:
+            if not same_dimension(unit_of(bound), unit_of(value)):
+                raise UnitError(
+                    f"{owner}({self.name}=Trainable(..., within=...)) needs bounds like {show(value)}, got {show(bound)}."
+                )
+        low, high = (float(magnitude(bound, unit_of(value))) for bound in within)
+        inside = isinstance(magnitude(value), jax.core.Tracer) or np.all(
+            (low <= magnitude(value)) & (magnitude(value) <= high)
+        )
+        if not (low < high and inside and self.domain.contains(np.array([low + 1e-6 * (high - low), high]))):
+            raise DomainError(
+                f"{owner}({self.name}=Trainable(..., within=({show(within[0])}, {show(within[1])}))) must name two bounds "
+                f"in order, around the value and {self.domain.describe}, got the value {show(value)}."
+            )
+        return Between(low, high)
 
 
 class InitialValue(Parameter):
@@ -121,7 +149,7 @@ class Component(nnx.Module):
 def drawn(value: Any, shape: tuple[int, ...], rngs: nnx.Rngs | None, *, owner: str, name: str) -> Any:
     """Return `value` with an initialiser `f(key, shape, dtype)` replaced by what it draws."""
     if isinstance(value, Trainable):
-        return Trainable(drawn(value.value, shape, rngs, owner=owner, name=name))
+        return Trainable(drawn(value.value, shape, rngs, owner=owner, name=name), value.within)
     if not callable(value):
         return value
     if rngs is None:

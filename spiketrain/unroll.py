@@ -37,16 +37,11 @@ def unroll(model: Any, *inputs: Any, batch_shape: tuple[int, ...] | None = None,
     """
     length = length_of(model, inputs, length)
     captured = {type(kind) for kind in getattr(model, "__captures__", ())}
-    fresh = not (_continuing.value and _holds_state(model))
-    if _visited.get() is not None:
-        _visit(model)
-    if fresh and batch_shape is None:
-        batch_shape = batch_of(model, inputs)
+    start = _start(model, inputs, batch_shape)
 
     with _captures_set_aside(model):
         graphdef, params, rest = nnx.split(model, nnx.Param, ...)
         step = _update_and_states if StateTrain in captured else _update
-        start = tuple(batch_shape or ()) if fresh else None
         (ys, trains), short, changed = run_steps(graphdef, start, step, length, params, rest, inputs)
         write_back(model, changed)
         if _continuing.value:
@@ -57,6 +52,54 @@ def unroll(model: Any, *inputs: Any, batch_shape: tuple[int, ...] | None = None,
         for name, train in trains.items():
             model.sow(StateTrain, name, train)
     return ys
+
+
+def at_once(
+    model: Any, run: Callable[..., Any], *inputs: Any, batch_shape: tuple[int, ...] | None = None, length: Any = None
+) -> Any:
+    """Run a trial like `unroll`, through a function of whole trains that takes the place of the loop.
+
+    Where the trains of State are captured, the steps are taken one by one.
+
+    Args:
+        model: anything with `init_state` and `update`.
+        run: `run(model, *inputs)` returns the outputs and leaves the State behind that so many updates would.
+        inputs: as in `unroll`.
+        batch_shape: as in `unroll`.
+        length: as in `unroll`.
+
+    Raises:
+        ShapeError: as in `unroll`.
+    """
+    captured = {type(kind) for kind in getattr(model, "__captures__", ())}
+    if StateTrain in captured:
+        return unroll(model, *inputs, batch_shape=batch_shape, length=length)
+    length_of(model, inputs, length)
+    start = _start(model, inputs, batch_shape)
+    with _captures_set_aside(model):
+        own = nnx.merge(*nnx.split(model), copy=True)
+        if start is not None:
+            own.init_state(start)
+        ys = run(own, *inputs)
+        if _continuing.value:
+            attach(model, nnx.state(own, ShortTermState))
+    if SpikeTrain in captured and hasattr(type(model), "spikes"):
+        model.sow(SpikeTrain, "spikes", ys)
+    return ys
+
+
+def in_pieces() -> bool:
+    """Whether `advance` runs what is called now, so that its input may be a piece of a trial."""
+    return _continuing.value
+
+
+def _start(model: Any, inputs: Any, batch_shape: tuple[int, ...] | None) -> tuple[int, ...] | None:
+    """Return the batch shape of a fresh trial, or None where one is continued."""
+    if _visited.get() is not None:
+        _visit(model)
+    if _continuing.value and _holds_state(model):
+        return None
+    return tuple(batch_of(model, inputs) if batch_shape is None else batch_shape)
 
 
 def for_loop(step: Callable[..., Any], model: Any, *inputs: Any, length: int | None = None) -> Any:

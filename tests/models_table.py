@@ -55,7 +55,7 @@ class Row:
     @property
     def spiking(self) -> bool:
         """Whether the output is spikes."""
-        integrating = ("LIF", "ALIF", "IF", "ExpIF", "AdExIF", "QuaIF", "AdQuaIF", "Izhikevich", "Gif")
+        integrating = ("LIF", "ALIF", "SEAdLIF", "BRF", "CSiLIF", "IF", "ExpIF", "AdExIF", "QuaIF", "AdQuaIF", "Izhikevich", "Gif")
         return self.name.startswith((*integrating, "HH", "WangBuzsakiHH", "Recurrent", "EI")) or self.name.endswith(
             "LIF"
         )
@@ -392,6 +392,55 @@ def more_neurons():
     )
 
 
+def oscillating_neurons():
+    """Neurons of second order, and complex ones."""
+
+    def reference(run, **parameters):
+        def call(*arrays, dt):
+            trains = run(arrays if len(arrays) > 1 else arrays[0], dt=dt, **parameters)
+            return {"out": trains["spikes"], **trains}
+
+        return call
+
+    second = dict(a=np.array([0.0, 5.0, 20.0, 60.0, 110.0]), b=np.array([60.0, 0.0, 10.0, 100.0, 30.0]), tau_w=90.0)
+    yield Row(
+        "SEAdLIF",
+        lambda: st.SEAdLIF(N, **second, **BARE),
+        current(3.0, 5.0),
+        reference(refn.symplectic, **second, **BARE),
+        steps=2000,
+    )
+    yield Row(
+        "SEAdLIF-refractory-units",
+        lambda: st.SEAdLIF(
+            N, a=90.0 * u.nS, b=3000.0 * u.pA, tau_w=90.0 * u.ms, tau_ref=3.0 * u.ms, **quantities(REAL)
+        ),
+        current(0.8, 0.8),
+        reference(refn.symplectic, a=0.09, b=3.0, tau_w=90.0, tau_ref=3.0, **REAL),
+        steps=2000,
+        feed=lambda I: (jnp.asarray(I) * u.nA,),
+    )
+    turning = dict(period=np.array([3.0, 8.0, 20.0, 45.0, 200.0]))
+    refractory = dict(beta=0.6, kappa=np.array([0.0, 0.5, 1.0, 2.0, 5.0]), tau_q=9.0)
+    yield Row(
+        "BRF",
+        lambda: st.BRF(N, **turning, **refractory, **BARE),
+        current(2.0, 5.0),
+        reference(refn.resonating, **turning, **refractory, **BARE),
+        steps=2000,
+    )
+    speed = np.array([0.2, 0.5, 1.0, 1.7, 3.0])
+    yield Row(
+        "CSiLIF-conductances",
+        lambda: st.CSiLIF(N, speed=speed, period=30.0 * u.ms, reset=st.HardReset(), **quantities(REAL)),
+        everything,
+        lambda exc, inh, I, dV, *, dt: reference(
+            refn.resonating, speed=speed, period=30.0, reset="hard", g=(0.0, -80.0), **REAL
+        )(I * 1e-3, exc * 1e-3, inh * 1e-3, dV, dt=dt),
+        feed=feed_everything,
+    )
+
+
 def neurons_with_synapses():
     """Neurons with synapses of their own."""
 
@@ -503,6 +552,14 @@ def more_synapses():
             spikes,
             lambda s, *, dt, rates=rates: {"out": refs.ampa(s, dt=dt, **rates)},
         )
+    yield Row(
+        "HighPass-units",
+        lambda: st.HighPass(PRE, tau=12.0 * u.ms, unit=u.nA),
+        spikes,
+        lambda x, *, dt: (lambda m: {"out": x - m, "m": m})(refs.mean_of(x, tau=12.0, dt=dt)),
+        feed=lambda x: (jnp.asarray(x) * u.nA,),
+        out=u.nA,
+    )
     rates = dict(alpha1=2.0, beta1=0.01, alpha2=1.0, beta2=0.5, T=1.0, T_dur=0.5)
 
     def nmda(s, *, dt):
@@ -775,6 +832,7 @@ def circuits():
 ROWS = [
     *neurons(),
     *more_neurons(),
+    *oscillating_neurons(),
     *neurons_with_synapses(),
     *synapses(),
     *more_synapses(),

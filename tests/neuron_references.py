@@ -237,3 +237,33 @@ def synaptic_conductances(
         reset=reset,
         tau_ref=tau_ref,
     )
+
+
+def symplectic(I, *, dt, R, V_th, V_reset, V_rest, tau, a, b, tau_w, tau_ref=0.0):
+    """Run SEAdLIF."""
+
+    def advance(x, s, inputs):
+        w = relax(x["w"], rate=1 / tau_w, drive=(a * (x["V"] - V_rest) + b * s) / tau_w, dt=dt)
+        return {"V": relax(x["V"], rate=1 / tau, drive=(V_rest + R * (inputs[0] - w)) / tau, dt=dt), "w": w}
+
+    start = {"V": V_rest, "w": 0.0}
+    return trial(I, advance, start=start, V_th=fixed(V_th), V_reset=V_reset, dt=dt, tau_ref=tau_ref)
+
+
+def resonating(
+    I, *, dt, R, V_th, V_reset, V_rest, tau, period, speed=1.0, beta=0.0, kappa=0.0, tau_q=1.0, reset="none", g=()
+):
+    """Run BRF and CSiLIF as complex numbers; where `g` is given, conductances and jumps follow the current."""
+    dt_own = speed * dt
+
+    def advance(x, s, inputs):
+        q = x["q"] * np.exp(-dt / tau_q) + s
+        z = x["V"] - V_rest + 1j * x["W"]
+        rate = -(1 + kappa * q) / tau + 2j * np.pi / period
+        drive = inputs[0] + sum(c * (E - x["V"]) for c, E in zip(inputs[1:], g, strict=False))
+        z = relax(z, rate=-rate, drive=R * drive / tau, dt=dt_own)
+        jump = inputs[-1] if g else 0.0
+        return {"V": V_rest + z.real + jump, "W": z.imag, "q": q}
+
+    start = {"V": V_rest, "W": 0.0, "q": 0.0}
+    return trial(I, advance, start=start, V_th=lambda x: V_th + beta * x["q"], V_reset=V_reset, dt=dt, reset=reset)

@@ -97,3 +97,10 @@ def coupled(I, weight, *, dt, **parameters):
         towards = [(weight[i], V[..., i, None]) for i in range(len(weight))]
         cells.step(current, towards)
     return cells.trains()
+
+
+def mean_of(x, *, tau, dt):
+    """Return the exponentially weighted mean of a train, as the sum that it is."""
+    age = dt * (np.arange(len(x))[:, None] - np.arange(len(x)))
+    weight = np.where(age >= 0, np.exp(-np.maximum(age, 0) / tau), 0.0) * (1 - np.exp(-dt / tau))
+    return np.tensordot(weight, x, 1)

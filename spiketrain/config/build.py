@@ -11,6 +11,7 @@ from spiketrain.config import registry
 from spiketrain.config.schema import UNITS
 from spiketrain.init import Uniform
 from spiketrain.parameter import Trainable
+from spiketrain.units import with_unit
 
 MADE_LATER = ("neuron", "layer", "readout")  # when the shape of what comes before them is known
 
@@ -81,8 +82,17 @@ def _arguments(entry: registry.Entry, section: dict[str, Any]) -> dict[str, Any]
         arguments[name] = value
     for f in dataclasses.fields(entry.schema):
         if f.metadata.get("trainable"):
-            arguments |= {name: Trainable(arguments[name]) for name in arguments.pop(f.name)}
+            arguments |= {name: _trained(name, arguments[name], entry) for name in arguments.pop(f.name)}
     return arguments
+
+
+def _trained(name: str, value: Any, entry: registry.Entry) -> Trainable:
+    """Mark an argument as trained, within the range that it is drawn from where the schema says so."""
+    bounded = {_name_and_unit(f.name)[0] for f in dataclasses.fields(entry.schema) if f.metadata.get("bounded")}
+    within = None
+    if name in bounded and isinstance(value, Uniform):
+        within = with_unit(value.low, value.unit), with_unit(value.high, value.unit)
+    return Trainable(value, within=within)
 
 
 def _times(value: Any, unit: Any) -> Any:

@@ -78,6 +78,14 @@ _ENTRIES: dict[str, dict[str, Entry]] = {
         "linear": Entry(schema.Linear, "spiketrain.layers.linear:linear"),
         "conv": Entry(schema.Conv, "spiketrain.layers.linear:conv"),
         "recurrent": Entry(schema.Recurrent, "spiketrain.layers.linear:recurrent"),
+        "learned_delays": Entry(schema.LearnedDelays, "spiketrain.layers.time:learned_delays"),
+        "recurrent_delays": Entry(schema.RecurrentDelays, "spiketrain.layers.time:recurrent_delays"),
+        "temporal_conv": Entry(schema.TemporalConv, "spiketrain.layers.time:temporal_conv"),
+        "depthwise_temporal_conv": Entry(
+            schema.DepthwiseTemporalConv, "spiketrain.layers.time:depthwise_temporal_conv"
+        ),
+        "high_pass": Entry(schema.HighPass, "spiketrain.layers.time:high_pass"),
+        "sliding_psn": Entry(schema.SlidingPSN, "spiketrain.layers.time:sliding_psn"),
         "batch_norm": Entry(schema.BatchNorm, "spiketrain.layers.norm:BatchNorm"),
         "threshold_batch_norm": Entry(schema.ThresholdBatchNorm, "spiketrain.layers.norm:ThresholdBatchNorm"),
         "dropout": Entry(schema.Dropout, "spiketrain.layers.dropout:Dropout"),
@@ -97,6 +105,9 @@ _ENTRIES: dict[str, dict[str, Entry]] = {
     "neuron": {
         "lif": Entry(schema.LIF, "spiketrain.neurons.lif:LIF"),
         "alif": Entry(schema.ALIF, "spiketrain.neurons.alif:ALIF"),
+        "se_adlif": Entry(schema.SEAdLIF, "spiketrain.neurons.se_adlif:SEAdLIF"),
+        "brf": Entry(schema.BRF, "spiketrain.neurons.brf:BRF"),
+        "csilif": Entry(schema.CSiLIF, "spiketrain.neurons.csilif:CSiLIF"),
     },
     "surrogate": {
         "atan": Entry(schema.ATan, "spiketrain.surrogates.sigmoidal:ATan"),
@@ -129,6 +140,7 @@ _ENTRIES: dict[str, dict[str, Entry]] = {
     },
     "data": {
         "vowels": Entry(schema.Vowels, "spiketrain.data.vowels:load_vowels"),
+        "lags": Entry(schema.Lags, "spiketrain.data.lags:load_lags"),
         "npz": Entry(schema.Npz, "spiketrain.data.npz:load_npz"),
         "idx": Entry(schema.Idx, "spiketrain.data.idx:load_idx"),
         "shd": Entry(schema.SHD, "spiketrain.data.speech:load_shd"),
@@ -180,6 +192,7 @@ _ENTRIES: dict[str, dict[str, Entry]] = {
     "callback": {
         "firing_rates": Entry(schema.FiringRates, "spiketrain.training.health:FiringRates"),
         "early_stopping": Entry(schema.EarlyStopping, "spiketrain.training.early_stopping:EarlyStopping"),
+        "anneal_delays": Entry(schema.AnnealDelays, "spiketrain.training.anneal_delays:AnnealDelays"),
         "plateau": Entry(schema.Plateau, "spiketrain.training.plateau:Plateau"),
     },
 }

@@ -16,9 +16,12 @@ PRECISIONS = ("float32", "bf16x3", "bf16x2", "bf16")
 READOUTS = ("mean_over_time", "sum_over_time", "sum_of_softmax", "last_step", "max_over_time")
 
 
-def physical(default: Any) -> Any:
-    """Declare a physical argument: a number, `{low, high}`, or None where None is the default."""
-    return field(default=default, metadata={"physical": True})
+def physical(default: Any, *, bounded: bool = False) -> Any:
+    """Declare a physical argument: a number, `{low, high}`, or None where None is the default.
+
+    A `bounded` one that is drawn from `{low, high}` and trained stays between them.
+    """
+    return field(default=default, metadata={"physical": True, "bounded": bounded})
 
 
 def choice(kind: str, name: str) -> Any:
@@ -244,6 +247,63 @@ class ALIF(LIF):
 
 
 @dataclass
+class SEAdLIF:
+    """See `spiketrain.SEAdLIF`. Of the arguments in `trainable`, tau, tau_w, a and b stay between `low` and `high`."""
+
+    R: Any = physical(1.0)
+    tau_ms: Any = physical(15.0, bounded=True)
+    tau_w_ms: Any = physical(180.0, bounded=True)
+    a: Any = physical(60.0, bounded=True)
+    b: Any = physical(60.0, bounded=True)
+    V_th: Any = physical(1.0)
+    V_reset: Any = physical(None)
+    V_rest: Any = physical(0.0)
+    V_initializer: Any = physical(None)
+    tau_ref_ms: Any = physical(None)
+    reset: Any = choice("reset", "hard")
+    surrogate: Any = choice("surrogate", "atan")
+    trainable: list[str] = trainable()
+
+
+@dataclass
+class BRF:
+    """See `spiketrain.BRF`. `trainable` names the arguments that are trained per neuron."""
+
+    R: Any = physical(1.0)
+    tau_ms: Any = physical(50.0)
+    period_ms: Any = physical(80.0)
+    beta: Any = physical(1.0)
+    kappa: Any = physical(0.5)
+    tau_q_ms: Any = physical(10.0)
+    V_th: Any = physical(1.0)
+    V_reset: Any = physical(None)
+    V_rest: Any = physical(0.0)
+    V_initializer: Any = physical(None)
+    tau_ref_ms: Any = physical(None)
+    reset: Any = choice("reset", "none")
+    surrogate: Any = choice("surrogate", "atan")
+    trainable: list[str] = trainable()
+
+
+@dataclass
+class CSiLIF:
+    """See `spiketrain.CSiLIF`. `trainable` names the arguments that are trained per neuron."""
+
+    R: Any = physical(1.0)
+    tau_ms: Any = physical(20.0)
+    period_ms: Any = physical(40.0)
+    speed: Any = physical(1.0)
+    V_th: Any = physical(1.0)
+    V_reset: Any = physical(None)
+    V_rest: Any = physical(0.0)
+    V_initializer: Any = physical(None)
+    tau_ref_ms: Any = physical(None)
+    reset: Any = choice("reset", "soft")
+    surrogate: Any = choice("surrogate", "atan")
+    trainable: list[str] = trainable()
+
+
+@dataclass
 class SpikingNet:
     """See `spiketrain.models.spiking_net.SpikingNet`."""
 
@@ -289,6 +349,57 @@ class Recurrent:
     weight: str = one_of("normal", "orthogonal")
     scale: float = 1.0
     precision: str = one_of(*PRECISIONS)
+
+
+@dataclass
+class LearnedDelays:
+    """See `spiketrain.layers.time.learned_delays`."""
+
+    features: int = 128
+    longest_ms: float = 25.0
+    scale: float = 1.0
+
+
+@dataclass
+class RecurrentDelays:
+    """See `spiketrain.layers.time.recurrent_delays`."""
+
+    neuron: Any = choice("neuron", "alif")
+    longest_ms: float = 25.0
+    scale: float = 1.0
+
+
+@dataclass
+class DepthwiseTemporalConv:
+    """See `spiketrain.layers.time.depthwise_temporal_conv`."""
+
+    steps: int = 5
+
+
+@dataclass
+class TemporalConv(DepthwiseTemporalConv):
+    """See `spiketrain.layers.time.temporal_conv`."""
+
+    features: int = 128
+    scale: float = 1.0
+
+
+@dataclass
+class HighPass:
+    """See `spiketrain.HighPass`."""
+
+    tau_ms: Any = physical(50.0)
+    trainable: list[str] = trainable()
+
+
+@dataclass
+class SlidingPSN:
+    """See `spiketrain.SlidingPSN`."""
+
+    steps: int = 8
+    V_th: Any = physical(1.0)
+    surrogate: Any = choice("surrogate", "atan")
+    trainable: list[str] = trainable()
 
 
 @dataclass
@@ -392,6 +503,22 @@ class Vowels:
     path: str | None = None
     standardize: bool = True
     differences: bool = False
+
+
+@dataclass
+class Lags:
+    """See `spiketrain.data.lags.load_lags`."""
+
+    classes: int = 5
+    pairs: int = 10
+    steps: int = 100
+    shortest: int = 5
+    longest: int = 25
+    rate: float = 0.03
+    jitter: int = 0
+    train_trials: int = 2000
+    test_trials: int = 1000
+    seed: int = 0
 
 
 @dataclass
@@ -773,6 +900,16 @@ class Plateau:
     least: float = 0.01
     min_delta: float = 0.0
     mode: str | None = None
+
+
+@dataclass
+class AnnealDelays:
+    """See `spiketrain.training.anneal_delays.AnnealDelays`."""
+
+    start_steps: float = 12.0
+    final_steps: float = 0.5
+    fraction: float = 0.75
+    rounded: float = 0.0
 
 
 @dataclass

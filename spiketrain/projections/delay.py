@@ -54,17 +54,17 @@ class Latency(Parameter):
         return stored
 
 
-def limit(owner: str, longest: Any) -> Constant | None:
-    """Return the argument `longest`, checked."""
+def limit(owner: str, longest: Any, name: str = "longest") -> Constant | None:
+    """Return the argument `longest`, or another of that `name`, checked."""
     if longest is None:
         return None
     if np.ndim(magnitude(longest)) != 0:
-        raise ShapeError(f"{owner}(longest=...) must be one time for all, got {show(longest)}.")
+        raise ShapeError(f"{owner}({name}=...) must be one time for all, got {show(longest)}.")
     if has_unit(longest):
-        expect_unit(owner, "longest", longest, u.ms)
+        expect_unit(owner, name, longest, u.ms)
     constant = Constant.of(longest)
     if not (constant.magnitude >= 0 and math.isfinite(constant.magnitude)):
-        raise DomainError(f"{owner}(longest=...) must be a time that is not negative, got {show(longest)}.")
+        raise DomainError(f"{owner}({name}=...) must be a time that is not negative, got {show(longest)}.")
     return constant
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from event_files import write_hdf5
 from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 
@@ -14,8 +15,6 @@ import spiketrain as st
 from spiketrain.cli.train import config_folder
 from spiketrain.config.check import check
 from spiketrain.training.run import train
-
-from event_files import write_hdf5
 
 FOLDER = Path(__file__).resolve().parents[1] / "experiments" / "spoken_digits"
 

@@ -45,14 +45,19 @@ def main() -> None:
         sweep(folder, arguments.seeds, arguments.launcher)
         wall_s = time.monotonic() - started
         runs = [read(run) for run in find_runs([folder])]
-        results = summarise(runs, [logistic_regression(load_spoken_digits(held_out_speaker=k)) for k in SPLITS])
-        command = " ".join(["python experiments/spoken_digits/run.py", *sys.argv[1:]])
+        results = summarise(runs, baselines())
+        command = f"python experiments/spoken_digits/run.py --seeds {' '.join(map(str, arguments.seeds))}"
         made = {"command": command, "wall_s": round(wall_s), "cpu": cpu(), "provenance": provenance()}
         file.write_text(json.dumps(results | made, indent=1) + "\n")
         draw(runs)
     text = table(json.loads(file.read_text()))
     put_table(HERE / "README.md", text, by="experiments/spoken_digits/run.py")
     print(text)
+
+
+def baselines() -> list[float]:
+    """Return what logistic regression reaches on every split; a new voice asks for a stronger pull to zero."""
+    return [logistic_regression(load_spoken_digits(held_out_speaker=k), l2=1.0 if k is None else 100.0) for k in SPLITS]
 
 
 def sweep(folder: Path, seeds: list[int], launcher: str) -> None:

@@ -33,6 +33,7 @@ def run():
 @pytest.fixture(scope="module")
 def files(tmp_path_factory):
     """Two recordings of every digit by each of six speakers, one of them in the test file, with 300 spikes each."""
+    pytest.importorskip("h5py", reason="pip install 'spiketrain[hdf5]'")
     folder = tmp_path_factory.mktemp("digits")
     rng = np.random.default_rng(0)
     for side in ("train", "test"):
@@ -44,7 +45,6 @@ def files(tmp_path_factory):
 
 
 def test_the_experiment_trains_without_one_speaker(files, tmp_path):
-    pytest.importorskip("h5py", reason="pip install 'spiketrain[hdf5]'")
     words = [f"data.path={files}", "data.held_out_speaker=2", "trainer.epochs=1", "trainer.batch_size=50"]
     words += [f"model.layers.norm{i}.momentum=0.0" for i in (1, 2, 3)]  # two steps are too few for a running mean
     words += ["logger.tensorboard=false", "logger.pictures=false", "logger.progress=false"]
@@ -93,5 +93,7 @@ def test_the_table_shows_every_fold_beside_its_baseline(run):
 
 
 def test_the_page_shows_the_results_that_are_there(run):
-    results = json.loads((FOLDER / "results.json").read_text())
-    assert run.table(results) in (FOLDER / "README.md").read_text()
+    file = FOLDER / "results.json"
+    if not file.is_file():
+        pytest.skip("there are no results yet: python experiments/spoken_digits/run.py")
+    assert run.table(json.loads(file.read_text())) in (FOLDER / "README.md").read_text()

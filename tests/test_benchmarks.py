@@ -98,6 +98,7 @@ def test_what_a_run_takes_besides_its_steps_is_a_part_of_the_run_of_that_round()
     assert "without pictures and evaluation** | 0.90 | 45.0 % | 2.80 | 70.0 % |" in text
 
 
+@pytest.mark.every
 def test_a_worker_trains_within_a_memory_budget():
     found = circuits.alone("memory", 100, 16, 0.5, 1)
     whole, pieces = found["whole"], found["pieces"]
@@ -112,6 +113,7 @@ def tiny(kind):
     return workloads.Workload("tiny", kind, 6 if kind == "conv" else 20, 8, sizes, 0.3)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["feedforward", "recurrent", "conv", "forward", "backward"])
 def test_spiketrain_has_the_loss_and_the_rates_of_the_reference(kind, tmp_path, monkeypatch):
     workload = tiny(kind)

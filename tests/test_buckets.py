@@ -103,7 +103,7 @@ def test_a_run_compiles_each_step_once_and_nothing_after_the_first_epoch(tmp_pat
         jax.monitoring.unregister_event_time_span_listener(compiled)
     assert record(tmp_path)[-1]["rate_hz/spiking/0"] > 0
     assert after == [len(built)] * 4 and result["compilations"] == len(built) and result["compile_seconds"] > 0
-    padded = 1 if count is None else len(t._buckets.padded)
+    padded = 1 if count is None else len(t.epochs.padded)
     assert padded == (count or 1)
     assert sum("_train_step" in name for name in built) == padded
     assert sum("evaluate" in name for name in built) == 1

@@ -50,6 +50,7 @@ def inputs(rng, leading, n, active, graded):
     return x.reshape(*leading, n)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", SPARSE)
 @settings(max_examples=5)  # every combination of shapes compiles afresh
 @given(

@@ -402,6 +402,7 @@ def some_activity(tree):
 every = pytest.mark.parametrize("name", ["Delay", "Delay-trained", "neuron-sparse", "connection-sparse"])
 
 
+@pytest.mark.slow
 @every
 def test_pieces_equal_the_whole_and_rows_are_independent(name):
     net = model(name)

@@ -269,7 +269,7 @@ def test_another_data_set_is_named_as_in_training(run, tmp_path, monkeypatch, ca
         (["{run}", "--sweep", "noise=0,a"], "--sweep noise=0,a cannot be read"),
         (["{run}", "--sweep", "flip=0.1"], "DomainError: flip=0.1 disturbs spikes, and the encoded train is analog"),
         (["{run}", "--predictions", "a.txt"], "--predictions a.txt must end in .npz or .csv"),
-        (["{run}", "{run}", "--predictions", "a.npz"], "--predictions and --picture take one run, got 2"),
+        (["{run}", "{run}", "--predictions", "a.npz"], "--predictions and --picture take one model, got 2"),
     ],
 )  # fmt: skip
 def test_a_mistake_in_what_is_asked_is_one_line(run, tmp_path, monkeypatch, capsys, words, message):

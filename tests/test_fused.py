@@ -128,6 +128,7 @@ def double():
         yield
 
 
+@pytest.mark.slow
 @named("row", [pytest.param(row, marks=pytest.mark.slow if repeats(row) else ()) for row in FITS])
 def test_every_elementwise_model_equals_the_scan(row, double, monkeypatch):
     monkeypatch.setattr(fused_gpu, "AHEAD", 1)  # compiles in half the time

@@ -85,6 +85,7 @@ def transformed(model, inputs, kind):
     return slope, mapped, jax.jit(jax.grad(squared))(at)
 
 
+@pytest.mark.slow
 @named([*CASES, *NETS])
 def test_values_and_gradients_equal_those_of_the_plain_loop(row):
     inputs = row.inputs(T, batch=BATCH)
@@ -97,6 +98,7 @@ def test_values_and_gradients_equal_those_of_the_plain_loop(row):
         equal([a], [b], rtol=1e-9)
 
 
+@pytest.mark.slow
 @named(rows("LIF-soft", "LIF-hard-units", "ALIF", "LIF-conductances", "Recurrent-ALIF", "Expon-COBA-LIF"))
 def test_forward_mode_vmap_and_second_derivatives_equal_those_of_the_plain_loop(row):
     inputs = row.inputs(6, batch=(2,))

@@ -173,6 +173,7 @@ def trained(row, monkeypatch):
 IDLE = {"Instant-Delta-LIF": {"neuron/R"}}
 
 
+@pytest.mark.slow
 @by_row
 def test_gradients_reach_every_argument_and_input(row, monkeypatch):
     inputs = row.inputs(T, batch=(B,))

@@ -213,6 +213,7 @@ def several(tmp_path_factory, data):
     return config, folder
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", DAMAGE)
 def test_a_damaged_newest_checkpoint_is_named_and_the_one_before_is_used(tmp_path, several, kind, caplog):
     config, made = several

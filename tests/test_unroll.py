@@ -168,6 +168,7 @@ def test_advance_reaches_states_inside_lists_and_mappings():
         equal(jnp.concatenate([first, second]), whole, rtol=1e-12)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "row, steps", [*((row, 8) for row in PIECEWISE), (NETS[0], 10)], ids=lambda x: getattr(x, "name", x)
 )

@@ -41,6 +41,11 @@ class Epochs:
             self._buckets = Buckets(lengths, count=buckets, batch_size=batch_size, seed=seed)
         self._last = -1
 
+    @property
+    def padded(self) -> np.ndarray | None:
+        """The lengths to which batches are padded; None where all are as long as the longest trial."""
+        return None if self._buckets is None else self._buckets.padded
+
     def order(self, epoch: int) -> tuple[jax.Array, Sequence[int | None]]:
         """Return the trials in order, `(trials,)` or `(members, trials)`, and the time steps that each batch needs.
 

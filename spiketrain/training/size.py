@@ -1,5 +1,6 @@
 """What a model will be, before it takes memory: the names, shapes and types of its arrays."""
 
+import contextlib
 import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -11,7 +12,7 @@ from flax import nnx
 
 from spiketrain.errors import ConfigError
 from spiketrain.training.patterns import name_of
-from spiketrain.training.saved import require_same
+from spiketrain.training.saved import DamagedCheckpointError, require_same
 
 Shapes = Mapping[str, jax.ShapeDtypeStruct]
 
@@ -42,7 +43,8 @@ def check_size(make: Callable[[], nnx.Module], like: Path | None = None, *, memb
     if members > 1:
         shapes = {name: jax.ShapeDtypeStruct((members, *x.shape), x.dtype) for name, x in shapes.items()}
     if like is not None:
-        require_same(like, shapes, OF_A_MODEL)
+        with contextlib.suppress(DamagedCheckpointError):  # also a step that the run which writes it has just removed
+            require_same(like, shapes, OF_A_MODEL)
     wanted, there = sum(x.size * x.dtype.itemsize for x in shapes.values()), memory()
     if wanted > there:
         raise ConfigError(

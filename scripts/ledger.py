@@ -17,7 +17,8 @@ PAGE = """\
 
 Written by `scripts/ledger.py` from the results file of every experiment whose result is a score. The score is the test
 accuracy at the last epoch, mean and standard deviation over seeds; no epoch, seed or setting is chosen on the test set.
-The time is that of the whole command, start-up, compilation, evaluation and pictures included, in the mean over seeds.
+The time is that of the whole command, start-up, compilation, evaluation and pictures included, in the mean over seeds;
+that of several folds is training alone, in the mean over runs.
 
 {table}
 
@@ -32,24 +33,50 @@ def write_ledger() -> None:
 
 def page() -> str:
     """Return the text of the page, a function of the results files alone."""
-    files = sorted(LEDGER.parent.glob("*/results.json"))
-    results = [content for file in files if "mean_test_accuracy" in (content := json.loads(file.read_text()))]
+    files = sorted([*LEDGER.parent.glob("*/results.json"), *LEDGER.parent.glob("*/*_without.json")])
+    results = [row for file in files for row in rows(json.loads(file.read_text()))]
     head = ("experiment", "data", "model", "parameters", "score", "seeds", "time per seed", "hardware", "command")
-    lines = ["| " + " | ".join(cells) + " |" for cells in (head, ["---"] * len(head), *map(row, results))]
+    lines = ["| " + " | ".join(cells) + " |" for cells in (head, ["---"] * len(head), *results)]
     return PAGE.format(table="\n".join(lines))
 
 
-def row(results: dict[str, Any]) -> list[str]:
-    """Return the cells of one experiment."""
+def rows(results: dict[str, Any]) -> list[list[str]]:
+    """Return the cells of one experiment: one row, one for the official split and the folds, or none without a score."""
+    if "splits" in results:
+        official, *folds = results["splits"]
+        of_seeds = [float(np.mean(seed)) for seed in zip(*(fold["test_accuracy"] for fold in folds), strict=True)]
+        seconds = float(np.mean([s for split in results["splits"] for s in split["train_s"]]))
+        return [
+            row(results, over_seeds(official["test_accuracy"]), seconds, "official split"),
+            row(results, over_seeds(of_seeds), seconds, f"{len(folds)} folds, a speaker left out in each"),
+        ]
+    if "mean_test_accuracy" not in results:
+        return []
+    seconds = float(np.mean([seed["wall_s"] for seed in results["seeds"]]))
+    score = results["mean_test_accuracy"], results["std_test_accuracy"], len(results["seeds"])
+    return [row(results, score, seconds, described_data(results["config"]["data"]))]
+
+
+def over_seeds(accuracies: list[float]) -> tuple[float, float, int]:
+    """Return mean, standard deviation and number."""
+    return (
+        float(np.mean(accuracies)),
+        float(np.std(accuracies, ddof=1)) if len(accuracies) > 1 else 0.0,
+        len(accuracies),
+    )
+
+
+def row(results: dict[str, Any], score: tuple[float, float, int], seconds: float, data: str) -> list[str]:
+    """Return one row."""
     name, config = results["experiment"], results["config"]
-    seconds = np.mean([seed["wall_s"] for seed in results["seeds"]])
+    mean, std, seeds = score
     return [
-        f"[{name}]({name}/README.md)",
-        described_data(config["data"]),
+        f"[{name}]({results.get('of', name)}/README.md)",
+        data,
         described_model(config["model"]),
         f"{results['parameters']:,}",
-        f"{100 * results['mean_test_accuracy']:.2f} % ± {100 * results['std_test_accuracy']:.2f}",
-        str(len(results["seeds"])),
+        f"{100 * mean:.2f} % ± {100 * std:.2f}",
+        str(seeds),
         f"{seconds:.0f} s" if seconds < 100 else f"{seconds / 60:.0f} min",
         results["cpu"],
         f"`{results['command']}`",

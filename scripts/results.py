@@ -38,7 +38,7 @@ def main() -> None:
     if not arguments.tables_only:
         with tempfile.TemporaryDirectory() as scratch:
             runs = [run(arguments.experiment, seed, Path(scratch) / str(seed)) for seed in arguments.seeds]
-            results = summarise(arguments.experiment, runs)
+            results = summarise(arguments.experiment, runs, arguments.of)
             if not arguments.of:
                 draw(runs, folder)
         (folder / f"{name}.json").write_text(json.dumps(results, indent=1) + "\n")
@@ -61,13 +61,14 @@ def run(experiment: str, seed: int, folder: Path) -> dict[str, Any]:
     return {"seed": seed, "wall_s": wall, "result": result, "config": config, "metrics": metrics, "folder": folder}
 
 
-def summarise(experiment: str, runs: list[dict[str, Any]]) -> dict[str, Any]:
+def summarise(experiment: str, runs: list[dict[str, Any]], of: str | None = None) -> dict[str, Any]:
     """Return what is kept of the runs."""
     from spiketrain.training.provenance import cpu, provenance
 
     accuracies = [r["result"]["test"]["accuracy"] for r in runs]
     return {
         "experiment": experiment,
+        **({"of": of} if of else {}),
         "config": {group: runs[0]["config"][group] for group in ("data", "encoder", "model")},
         "command": f"python scripts/results.py {' '.join(sys.argv[1:])}",
         "mean_test_accuracy": float(np.mean(accuracies)),

@@ -92,3 +92,15 @@ def write_gesture(folder, users=(1, 24), seed=0):
         (folder / name).write_text(f"{stem}.aedat\n")
         counts[name] = [int(((times >= start) & (times < end)).sum()) for _, start, end in windows]
     return counts
+
+
+def write_digits(folder):
+    """Write two recordings of every digit by each of six speakers, one of them as test file, with 300 spikes each."""
+    folder.mkdir(exist_ok=True)
+    rng = np.random.default_rng(0)
+    for side in ("train", "test"):
+        labels, speakers = (of.ravel() for of in np.meshgrid(np.arange(10), np.arange(6)))
+        trials = [(np.sort(rng.uniform(0, 0.6, 300)), rng.integers(0, 64, 300)) for _ in labels]
+        keys = ["zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine"]
+        write_hdf5(folder / f"fsdd_{side}.h5", trials, labels, speakers=speakers, keys=keys)
+    return folder

@@ -4,6 +4,7 @@ import numpy as np
 from scipy.optimize import minimize
 
 from spiketrain.data.dataset import Dataset, Split
+from spiketrain.data.event_split import EventSplit
 
 
 def logistic_regression(dataset: Dataset, l2: float = 1.0) -> float:
@@ -37,5 +38,6 @@ def logistic_regression(dataset: Dataset, l2: float = 1.0) -> float:
     return float(((tested @ W).argmax(1) == dataset.test.y).mean())
 
 
-def _counts(split: Split) -> np.ndarray:
-    return split.x.sum(1, dtype=np.float64)
+def _counts(split: Split | EventSplit) -> np.ndarray:
+    dense = split.dense() if isinstance(split, EventSplit) else split
+    return dense.x.sum(1, dtype=np.float64)

@@ -18,7 +18,9 @@ HERE = Path(__file__).resolve().parent
 ROOT = HERE.parents[1]
 sys.path += [str(HERE), str(ROOT / "scripts")]
 
+import yaml
 from baseline import logistic_regression
+from ledger import write_ledger
 from readme import origin, put_table
 
 from spiketrain.data.speech import load_spoken_digits
@@ -41,17 +43,16 @@ def main() -> None:
     file = HERE / "results.json"
     if not arguments.tables_only:
         folder = arguments.folder or ROOT / "runs" / "spoken_digits" / time.strftime("all_%Y-%m-%d_%H-%M-%S")
-        started = time.monotonic()
         sweep(folder, arguments.seeds, arguments.launcher)
-        wall_s = time.monotonic() - started
         runs = [read(run) for run in find_runs([folder])]
         results = summarise(runs, baselines())
         command = f"python experiments/spoken_digits/run.py --seeds {' '.join(map(str, arguments.seeds))}"
-        made = {"command": command, "wall_s": round(wall_s), "cpu": cpu(), "provenance": provenance()}
+        made = {"command": command, "cpu": cpu(), "provenance": provenance()}
         file.write_text(json.dumps(results | made, indent=1) + "\n")
         draw(runs)
     text = table(json.loads(file.read_text()))
     put_table(HERE / "README.md", text, by="experiments/spoken_digits/run.py")
+    write_ledger()
     print(text)
 
 
@@ -77,6 +78,7 @@ def read(run: Any) -> dict[str, Any]:
     return {
         "held_out_speaker": run.settings["data.held_out_speaker"],
         "seed": run.settings["seed"],
+        "config": yaml.safe_load((run.folder / "config.yaml").read_text()),
         "folder": run.folder,
         "result": json.loads((run.folder / "result.json").read_text()),
         "metrics": [json.loads(line) for line in (run.folder / "metrics.jsonl").read_text().splitlines()],
@@ -98,7 +100,12 @@ def summarise(runs: list[dict[str, Any]], baselines: list[float]) -> dict[str, A
                 "rates_hz": {k: v for k, v in of_split[0]["result"]["test"].items() if k.startswith("rate_hz/")},
             }
         )
-    return {"experiment": "spoken_digits", "parameters": runs[0]["result"]["parameters"], "splits": splits}
+    return {
+        "experiment": "spoken_digits",
+        "config": {group: runs[0]["config"][group] for group in ("data", "encoder", "model")},
+        "parameters": runs[0]["result"]["parameters"],
+        "splits": splits,
+    }
 
 
 def table(results: dict[str, Any]) -> str:
@@ -125,8 +132,8 @@ def table(results: dict[str, Any]) -> str:
         [
             *lines,
             "",
-            f"{origin(results)} All {len(seconds)} runs took {results['wall_s'] / 60:.0f} minutes, one of them "
-            f"{mean(seconds):.0f} s of training.",
+            f"{origin(results)} The {len(seconds)} runs took {mean(seconds):.0f} s of training each, "
+            f"{sum(seconds) / 60:.0f} minutes together.",
         ]
     )
 

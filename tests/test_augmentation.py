@@ -22,7 +22,7 @@ from spiketrain.errors import ConfigError, DomainError
 from spiketrain.losses import CrossEntropy
 from spiketrain.training.step import BEHIND_THE_ENCODER, Functions
 
-pytestmark = pytest.mark.usefixtures("one_ms")
+pytestmark = [pytest.mark.usefixtures("one_ms"), pytest.mark.slow]
 
 T, B, C = 12, 5, 4
 ALL = {

@@ -15,7 +15,7 @@ from spiketrain.projections.comm import draw, event
 from helpers import bare, equal, gradient
 from models_table import matrix
 
-pytestmark = pytest.mark.usefixtures("x64", "dt")
+pytestmark = [pytest.mark.usefixtures("x64", "dt"), pytest.mark.slow]
 
 
 def per_connection(key, shape, dtype):

@@ -14,7 +14,7 @@ from spiketrain.projections.comm import convolution
 
 from helpers import active, bare, by_hand, equal, gradient
 
-pytestmark = pytest.mark.usefixtures("x64", "dt")
+pytestmark = [pytest.mark.usefixtures("x64", "dt"), pytest.mark.slow]
 
 T, B = 12, 2
 RNG = np.random.default_rng(0)

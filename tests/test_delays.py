@@ -15,7 +15,7 @@ from spiketrain import environ
 
 from helpers import active, bare, by_hand, equal, gradient
 
-pytestmark = pytest.mark.usefixtures("x64", "dt")
+pytestmark = [pytest.mark.usefixtures("x64", "dt"), pytest.mark.slow]
 
 PRE, POST, T = 7, 5, 60
 RNG = np.random.default_rng(0)

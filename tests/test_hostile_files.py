@@ -248,7 +248,7 @@ def test_the_shapes_of_a_model_are_known_before_it_is_made(name, neuron):
     def make():
         return build.build("model", config["model"], 3, 2, rngs=nnx.Rngs(0))
 
-    own = {"layers": {"cells": {"name": "recurrent", "features": 8, "neuron": neuron}, "drop": {"name": "dropout"}}}
+    own = {"layers": {"fc": {"name": "linear", "features": 8}, "cells": {"name": "recurrent", "neuron": neuron}}}
     given = own if name == "sequential" else {"dropout": 0.1, "neuron": neuron}
     config = check({"data": "vowels", "model": {"name": name, **given}})
     with environ.context(dt=1.0 * u.ms):

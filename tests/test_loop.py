@@ -21,7 +21,7 @@ from spiketrain.unroll import advance, unroll_in_pieces
 from helpers import active, equal
 from models_table import BY_NAME, CASES, NETS, rows
 
-pytestmark = pytest.mark.usefixtures("x64", "dt")
+pytestmark = [pytest.mark.usefixtures("x64", "dt"), pytest.mark.slow]
 named = partial(pytest.mark.parametrize, "row", ids=lambda row: row.name)
 T, BATCH = 12, (3,)
 

@@ -25,6 +25,8 @@ from spiketrain.unroll import _run
 from helpers import active, bare, equal, record
 from models_table import CASES, PRE, N
 
+pytestmark = pytest.mark.slow
+
 T, B = 40, 3
 ORDERS = {size: np.random.default_rng(size).permutation(size) for size in (N, PRE)}
 COUNTERS = ("refractory_steps", "left", "above")  # what counts, or marks, stays in the dtype of the parameters

@@ -16,7 +16,7 @@ from spiketrain.training.run import make_trainer, train
 
 from runs import environment, small, words
 
-pytestmark = pytest.mark.usefixtures("one_ms")
+pytestmark = [pytest.mark.usefixtures("one_ms"), pytest.mark.slow]
 
 
 FEATURES = {

@@ -347,7 +347,7 @@ def test_a_process_that_is_asked_to_stop_asks_its_job_and_starts_no_other(tmp_pa
         time.sleep(0.01)
     os.killpg(process.pid, signal.SIGINT)  # a terminal's, for every process in it; the sweep itself answers
     process.send_signal(signal.SIGTERM)
-    assert process.communicate(timeout=60)[0] == b"[143, 143]\n"
+    assert process.communicate(timeout=180)[0] == b"[143, 143]\n"
     assert (tmp_path / "begun").read_text() == "."
 
 

@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,6 +17,7 @@ from spiketrain.config.files import JSON_BYTES, YAML_BYTES, parse_json, parse_ya
 from spiketrain.errors import TrainingError
 from spiketrain.training.recorded import FAILURE, differing
 
+POLL_S = 0.05  # between two looks at a job
 STOPPED = (130, 143, -signal.SIGINT, -signal.SIGTERM)
 
 
@@ -130,28 +132,32 @@ def run_alone(command: list[str], log: Path, environment: dict[str, str]) -> int
     """
     if _told:
         return 128 + _told[0]
+    submitit = "SUBMITIT_EXECUTOR" in os.environ
+    if not submitit:  # a worker of joblib, which the sweep tells to stop: see `sweep.passing_signals_on`
+        signal.signal(signal.SIGINT, lambda *_: None)  # to ignore it would be inherited
+        signal.signal(signal.SIGTERM, lambda number, _: _told.append(number))
     with log.open("ab") as file:
         child = subprocess.Popen(
             command, stdin=subprocess.DEVNULL, stdout=file, stderr=file, env=environment, start_new_session=True
         )
 
-    def stop(number: int, _: Any) -> None:
-        _told.append(number)
-        child.send_signal(signal.SIGTERM)
-
     def give_back(number: int, frame: Any) -> None:
         child.send_signal(signal.SIGTERM)
-        os.waitid(os.P_PID, child.pid, os.WEXITED | os.WNOWAIT)  # `child.wait` is what the signal has interrupted
+        os.waitid(os.P_PID, child.pid, os.WEXITED | os.WNOWAIT)  # the job is still to be waited for below
         requeue(number, frame)
 
-    if "SUBMITIT_EXECUTOR" in os.environ:
-        taken_back = getattr(signal, "SIG" + os.environ.get("SUBMITIT_PREEMPT_SIGNAL", "USR2"))
-        requeue: Any = signal.signal(taken_back, give_back)
-    else:  # a worker of joblib, which the sweep tells to stop: see `sweep.passing_signals_on`
-        signal.signal(signal.SIGINT, signal.SIG_IGN)
-        signal.signal(signal.SIGTERM, stop)
+    if submitit:
+        requeue: Any = signal.signal(
+            getattr(signal, "SIG" + os.environ.get("SUBMITIT_PREEMPT_SIGNAL", "USR2")), give_back
+        )
+    passed_on = 0
     try:
-        return child.wait()
+        while (code := child.poll()) is None:  # to wait in the system would miss a signal that comes just before
+            if passed_on < len(_told):
+                passed_on += 1
+                child.send_signal(signal.SIGTERM)
+            time.sleep(POLL_S)
+        return code
     except BaseException:
         child.send_signal(signal.SIGTERM)
         raise

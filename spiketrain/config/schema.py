@@ -247,60 +247,34 @@ class ALIF(LIF):
 
 
 @dataclass
-class SEAdLIF:
+class SEAdLIF(LIF):
     """See `spiketrain.SEAdLIF`. Of the arguments in `trainable`, tau, tau_w, a and b stay between `low` and `high`."""
 
-    R: Any = physical(1.0)
     tau_ms: Any = physical(15.0, bounded=True)
     tau_w_ms: Any = physical(180.0, bounded=True)
     a: Any = physical(60.0, bounded=True)
     b: Any = physical(60.0, bounded=True)
-    V_th: Any = physical(1.0)
-    V_reset: Any = physical(None)
-    V_rest: Any = physical(0.0)
-    V_initializer: Any = physical(None)
-    tau_ref_ms: Any = physical(None)
     reset: Any = choice("reset", "hard")
-    surrogate: Any = choice("surrogate", "atan")
-    trainable: list[str] = trainable()
 
 
 @dataclass
-class BRF:
+class BRF(LIF):
     """See `spiketrain.BRF`. `trainable` names the arguments that are trained per neuron."""
 
-    R: Any = physical(1.0)
     tau_ms: Any = physical(50.0)
     period_ms: Any = physical(80.0)
     beta: Any = physical(1.0)
     kappa: Any = physical(0.5)
     tau_q_ms: Any = physical(10.0)
-    V_th: Any = physical(1.0)
-    V_reset: Any = physical(None)
-    V_rest: Any = physical(0.0)
-    V_initializer: Any = physical(None)
-    tau_ref_ms: Any = physical(None)
     reset: Any = choice("reset", "none")
-    surrogate: Any = choice("surrogate", "atan")
-    trainable: list[str] = trainable()
 
 
 @dataclass
-class CSiLIF:
+class CSiLIF(LIF):
     """See `spiketrain.CSiLIF`. `trainable` names the arguments that are trained per neuron."""
 
-    R: Any = physical(1.0)
-    tau_ms: Any = physical(20.0)
     period_ms: Any = physical(40.0)
     speed: Any = physical(1.0)
-    V_th: Any = physical(1.0)
-    V_reset: Any = physical(None)
-    V_rest: Any = physical(0.0)
-    V_initializer: Any = physical(None)
-    tau_ref_ms: Any = physical(None)
-    reset: Any = choice("reset", "soft")
-    surrogate: Any = choice("surrogate", "atan")
-    trainable: list[str] = trainable()
 
 
 @dataclass
@@ -539,8 +513,8 @@ class Idx:
 
 
 @dataclass
-class SHD:
-    """Spiking Heidelberg Digits; see `spiketrain.data.speech.load_shd`."""
+class Binned:
+    """Events in steps of `bin_ms`; see `spiketrain.data.event_dataset`."""
 
     path: str | None = None
     bin_ms: float = 10.0
@@ -548,83 +522,57 @@ class SHD:
     pool: int = 1
     clip: bool = False
     padding: str = one_of("after_last_event", "none")
+
+
+@dataclass
+class SHD(Binned):
+    """Spiking Heidelberg Digits; see `spiketrain.data.speech.load_shd`."""
+
     validation_speaker: int | None = None
 
 
 @dataclass
-class SSC:
+class SSC(Binned):
     """Spiking Speech Commands; see `spiketrain.data.speech.load_ssc`."""
-
-    path: str | None = None
-    bin_ms: float = 10.0
-    steps: int | None = None
-    pool: int = 1
-    clip: bool = False
-    padding: str = one_of("after_last_event", "none")
 
 
 @dataclass
-class SpokenDigits:
+class SpokenDigits(Binned):
     """Digits of six speakers; see `spiketrain.data.speech.load_spoken_digits`."""
 
-    path: str | None = None
     bin_ms: float = 8.0
-    steps: int | None = None
-    pool: int = 1
-    clip: bool = False
-    padding: str = one_of("after_last_event", "none")
+
     held_out_speaker: int | None = None
     validation_speaker: int | None = None
 
 
 @dataclass
-class NMNIST:
+class NMNIST(Binned):
     """Handwritten digits from an event camera; see `spiketrain.data.recordings.load_nmnist`."""
 
-    path: str | None = None
-    bin_ms: float = 10.0
-    steps: int | None = None
-    pool: int = 1
-    clip: bool = False
-    padding: str = one_of("after_last_event", "none")
-
 
 @dataclass
-class Gesture:
+class Gesture(Binned):
     """Gestures from an event camera; see `spiketrain.data.gesture.load_gesture`."""
 
-    path: str | None = None
     bin_ms: float = 20.0
-    steps: int | None = None
     pool: int = 4
-    clip: bool = False
-    padding: str = one_of("after_last_event", "none")
 
 
 @dataclass
-class Recordings:
+class Recordings(Binned):
     """Your own recordings from event cameras; see `spiketrain.data.recordings.load_recordings`."""
 
     path: str = ""
     height: int = 128
     width: int = 128
-    bin_ms: float = 10.0
-    steps: int | None = None
-    pool: int = 1
-    clip: bool = False
-    padding: str = one_of("after_last_event", "none")
 
 
 @dataclass
-class EventFile:
+class EventFile(Binned):
     """Your own events; see `spiketrain.data.event_dataset.load_events`."""
 
     path: str = ""
-    bin_ms: float = 10.0
-    steps: int | None = None
-    pool: int = 1
-    clip: bool = False
-    padding: str = one_of("after_last_event", "none")
 
 
 @dataclass

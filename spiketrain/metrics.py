@@ -33,17 +33,18 @@ class Packed(Mapping[str, tuple[Any, Any]]):
         flat = jnp.concatenate([x.reshape(-1).astype(jnp.float32) for pair in sums.values() for x in pair])
         return cls(flat, tuple((name, total.shape, count.shape) for name, (total, count) in sums.items()))
 
+    def unpacked(self) -> Sums:
+        """Return the sums by name."""
+        shapes = [shape for _, *pair in self.places for shape in pair]
+        ends = np.cumsum([math.prod(shape) for shape in shapes])
+        parts = (
+            self.flat[..., end - math.prod(shape) : end].reshape((*self.flat.shape[:-1], *shape))
+            for end, shape in zip(ends, shapes, strict=True)
+        )
+        return {name: (next(parts), next(parts)) for name, *_ in self.places}
+
     def __getitem__(self, name: str) -> tuple[Any, Any]:
-        at = 0
-        for other, *shapes in self.places:
-            ends = [at := at + math.prod(shape) for shape in shapes]
-            if other == name:
-                starts = [end - math.prod(shape) for end, shape in zip(ends, shapes, strict=True)]
-                return tuple(
-                    self.flat[..., a:b].reshape((*self.flat.shape[:-1], *shape))
-                    for a, b, shape in zip(starts, ends, shapes, strict=True)
-                )
-        raise KeyError(name)
+        return self.unpacked()[name]
 
     def __iter__(self):
         return (name for name, *_ in self.places)
@@ -80,9 +81,9 @@ def activity(rates: dict[str, jax.Array], mask: jax.Array) -> Sums:
     return {f"rate_hz/{name}": (rate * steps, steps.reshape((1,) * rate.ndim)) for name, rate in rates.items()}
 
 
-def added(batches: Sequence[Mapping[str, Any]]) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+def added(batches: Sequence[Sums | Packed]) -> dict[str, tuple[np.ndarray, np.ndarray]]:
     """Fetch the sums of some batches at once, and add them in float64, one after the other."""
-    host = [dict(sums) for sums in jax.device_get(batches)]
+    host = [sums.unpacked() if isinstance(sums, Packed) else sums for sums in jax.device_get(batches)]
     return {
         name: tuple(sum(np.asarray(sums[name][k], np.float64) for sums in host) for k in range(2))  # type: ignore[misc]
         for name in (host[0] if host else ())
@@ -99,7 +100,7 @@ def from_json(kept: dict[str, Any]) -> Sums:
     return {name: (np.asarray(total, float), np.asarray(count, float)) for name, (total, count) in kept.items()}
 
 
-def means(batches: Sequence[Mapping[str, Any]]) -> dict[str, float]:
+def means(batches: Sequence[Sums | Packed]) -> dict[str, float]:
     """Return the plain means over some batches, and over the members of an ensemble; NaN where nothing was counted.
 
     A layer's rate becomes the mean over its neurons, beside the fraction of them that were silent in all batches.
@@ -107,7 +108,7 @@ def means(batches: Sequence[Mapping[str, Any]]) -> dict[str, float]:
     return _means(added(batches))
 
 
-def means_of_members(batches: Sequence[Mapping[str, Any]], members: int) -> list[dict[str, float]]:
+def means_of_members(batches: Sequence[Sums | Packed], members: int) -> list[dict[str, float]]:
     """Return what `means` returns, for each member of an ensemble, whose sums have a leading axis of members."""
     sums = added(batches)
     return [_means({name: (total[k], count[k]) for name, (total, count) in sums.items()}) for k in range(members)]

@@ -91,15 +91,14 @@ class Functions:
         self, seed: jax.Array, leaves: list[jax.Array], data: SplitData, order: jax.Array, steps: int | None = None
     ) -> tuple[list[jax.Array], metrics.Packed]:
         """Take the step of one model, or of each member of an ensemble."""
-        return self.of_members(partial(self._one_step, steps), 0, 0, None, 0)(seed, leaves, data, order)
+        return self.of_members(partial(self._one_step, steps=steps), 0, 0, None, 0)(seed, leaves, data, order)
 
     def _one_step(
-        self, steps: int | None, seed: jax.Array, leaves: list[jax.Array], data: SplitData, order: jax.Array
+        self, seed: jax.Array, leaves: list[jax.Array], data: SplitData, order: jax.Array, steps: int | None
     ) -> tuple[list[jax.Array], metrics.Packed]:
         state = self.layout.state(leaves)
         rows = self.rows(order, state.step)
-        key = jax.random.fold_in(stream(seed, "encoder"), state.step) if self.draws else None
-        gradient, rest, sums = self._gradient(state, data, rows, key, steps)
+        gradient, rest, sums = self._gradient(state, data, rows, self._key(seed, state.step), steps)
         norm = optax.tree.norm(gradient)
         sums["gradient_norm"] = (norm, jnp.ones_like(norm))
         updates, optimizer = self.tx.update(gradient, state.optimizer, state.params)
@@ -119,6 +118,10 @@ class Functions:
         after = jax.tree.map(lambda new, old: jnp.where(taken, new, old), new, kept)
         return jax.tree.leaves(after._replace(step=state.step + 1)), metrics.Packed.of(sums)
 
+    def _key(self, seed: jax.Array, at: Any) -> jax.Array | None:
+        """Return the key of what is drawn in a step, unless nothing is."""
+        return jax.random.fold_in(stream(seed, "encoder"), at) if self.draws else None
+
     def rows(self, order: jax.Array, at: Any) -> jax.Array:
         """Return the trials of the batch of a step."""
         position = at % (order.shape[-1] // self.batch_size)
@@ -128,8 +131,7 @@ class Functions:
         """Return the gradient of the step `at`, whatever the number of steps in `leaves`."""
 
         def gradient(seed: jax.Array, leaves: list[jax.Array], data: SplitData, rows: jax.Array) -> Any:
-            key = jax.random.fold_in(stream(seed, "encoder"), at) if self.draws else None
-            return self._gradient(self.layout.state(leaves), data, rows, key, None)[0]
+            return self._gradient(self.layout.state(leaves), data, rows, self._key(seed, at), None)[0]
 
         return self.of_members(gradient, 0, 0, None, 0)(self._seed(), leaves, data, self.rows(order, at))
 

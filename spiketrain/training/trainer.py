@@ -99,14 +99,15 @@ class Trainer:
             leaves, self.layout = state.init(model, tx, ema=averages)
         else:
             leaves, self.layout = state.init_ensemble(model, tx, ema=averages)
-        self.leaves = [devices.put(leaf, devices.in_parts(leaf, self.mesh)) for leaf in leaves]
+        placed = [devices.in_parts(leaf, self.mesh) for leaf in leaves]
+        self.leaves = [devices.put(leaf, sharding) for leaf, sharding in zip(leaves, placed, strict=True)]
         self.functions = step.Functions(
             self.layout,
             self.encoder,
             loss or CrossEntropy(),
             tx,
             self.mesh,
-            placed=[devices.in_parts(leaf, self.mesh) for leaf in leaves],
+            placed=placed,
             seed=seeds,
             batch_size=given.batch_size,
             piece_steps=given.piece_steps,

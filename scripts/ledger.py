@@ -16,9 +16,10 @@ PAGE = """\
 # Experiments
 
 Written by `scripts/ledger.py` from the results file of every experiment whose result is a score. The score is the test
-accuracy at the last epoch, mean and standard deviation over seeds; no epoch, seed or setting is chosen on the test set.
-The time is that of the whole command, start-up, compilation, evaluation and pictures included, in the mean over seeds;
-that of several folds is training alone, in the mean over runs.
+accuracy at the last epoch, mean and standard deviation over seeds. The page of each experiment says what was tried, on
+what it was chosen, and where a test set had been seen before its recipe was final. The time is that of the whole
+command, start-up, compilation, evaluation and pictures included, in the mean over seeds; that of several folds is
+training alone, in the mean over runs.
 
 {table}
 

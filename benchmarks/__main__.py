@@ -53,7 +53,7 @@ def main() -> None:
     run.add_argument("--rounds", type=int, default=9)
     learned = commands.add_parser("delays", help="layers with learned delays in several forms")
     learned.add_argument("--T", type=int, default=100)
-    learned.add_argument("--B", type=int, default=64)
+    learned.add_argument("--B", type=int, nargs="+", default=[64, 256])
     learned.add_argument("--sizes", type=int, nargs="+", default=[140, 256, 256])
     learned.add_argument("--longest", type=int, default=25, help="the longest delay, in steps")
     learned.add_argument("--rounds", type=int, default=7)

@@ -14,24 +14,26 @@ TITLES = {
 }
 
 
-def delays(T: int, B: int, sizes: list[int], longest: int, rounds: int) -> dict[str, Any]:
+def delays(T: int, batches: list[int], sizes: list[int], longest: int, rounds: int) -> dict[str, Any]:
     """Time forward and backward of a stack of layers with learned delays, every form in every round."""
-    return alone("delays", T, B, longest, rounds, *sizes)
+    return {"batches": [alone("delays", T, B, longest, rounds, *sizes) for B in batches]}
 
 
 def table(results: dict[str, Any]) -> str:
     """Return the rounds as Markdown: medians, and medians of the ratios within a round."""
-    base = results["seconds"]["layer"]
+    one = results["batches"][0]
     rows = [
-        f"{'-'.join(map(str, results['sizes']))}, T {results['T']}, B {results['B']}, delays up to "
-        f"{results['longest']} steps, forward and backward; {len(base)} rounds.",
+        f"{'-'.join(map(str, one['sizes']))}, T {one['T']}, delays up to {one['longest']} steps, forward and backward; "
+        f"{len(one['seconds']['layer'])} rounds.",
         "",
-        "| | ms | times as long | largest difference of a gradient |",
-        "|---|---|---|---|",
+        "| B | | ms | times as long | largest difference of a gradient |",
+        "|---|---|---|---|---|",
     ]
-    for name, title in TITLES.items():
-        seconds = results["seconds"][name]
-        ratio = statistics.median(a / b for a, b in zip(seconds, base, strict=True))
-        ms, error = 1e3 * statistics.median(seconds), results["differences"][name]
-        rows.append(f"| {title} | {ms:.3g} | {ratio:.2f} | {error:.0e} |")
+    for one in results["batches"]:
+        base = one["seconds"]["layer"]
+        for name, title in TITLES.items():
+            seconds = one["seconds"][name]
+            ratio = statistics.median(a / b for a, b in zip(seconds, base, strict=True))
+            ms, error = 1e3 * statistics.median(seconds), one["differences"][name]
+            rows.append(f"| {one['B']} | {title} | {ms:.3g} | {ratio:.2f} | {error:.0e} |")
     return "\n".join(rows)

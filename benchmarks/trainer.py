@@ -1,4 +1,4 @@
-"""What a run takes besides its optimizer steps: evaluation, pictures, logging, checkpoints, and the trainer itself."""
+"""What a run takes besides its optimizer steps: evaluation, logging, checkpoints, and the trainer itself."""
 
 import statistics
 from typing import Any
@@ -8,7 +8,6 @@ from benchmarks.circuits import alone
 ZERO = {"seconds": 0.0, "cpu_s": 0.0, "compile_s": 0.0}
 PARTS = {
     "evaluation": "evaluation on the validation split",
-    "pictures": "pictures and distributions of parameters, as far as training waits for them",
     "logging": "metrics.jsonl, TensorBoard, the bar",
     "checkpoints": "checkpoints, as far as training waits for them",
     "callbacks": "callbacks",
@@ -35,12 +34,7 @@ def table(results: dict[str, Any]) -> str:
         compiling = statistics.median(parts[name]["compile_s"] for parts in seen)
         compiling = f", {compiling:.2f} s of it compiling" if compiling >= 0.005 else ""
         lines.append(row(f"{title}{compiling}", [parts[name] for parts in seen], clocked))
-    undrawn = [r["undrawn"] for r in rounds]
-    besides = [difference(r["undrawn"], r["steps"]) for r in rounds]
-    lines.append(row("a run without pictures", undrawn, undrawn))
-    lines.append(row("**everything but the jitted steps, without pictures**", besides, undrawn))
-    rest = [difference(side, parts["evaluation"]) for side, parts in zip(besides, seen, strict=True)]
-    lines.append(row("**everything but the jitted steps, without pictures and evaluation**", rest, undrawn))
+    lines.append(row("what follows: the last checkpoint, the test set, a picture", [r["end"] for r in rounds], whole))
     return "\n".join(lines)
 
 

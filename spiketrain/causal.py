@@ -64,12 +64,15 @@ def by_frequencies(x: jax.Array, kernel: jax.Array) -> jax.Array:
 
     cos, sin, cos_back, sin_back = (m.astype(x.dtype) for m in _transforms(length))
     along = partial(jnp.tensordot, axes=1, precision=full_precision())
-    x_re, x_im = along(cos, x), along(sin, x)
+    of_x, rows = (
+        jnp.concatenate([along(cos, x), along(sin, x)], 1),
+        x.shape[1],
+    )  # the real rows, then the imaginary ones
     k_re, k_im = along(cos[:, : past + 1], kernel), along(sin[:, : past + 1], kernel)
-    # three real products make a complex one
+    # Four real products in two calls: with three there are fewer operations, and sums of kernels to be moved.
     times = partial(lax.dot_general, dimension_numbers=(((2,), (1,)), ((0,), (0,))), precision=full_precision())
-    both = times(x_re + x_im, k_re)
-    y_re, y_im = both - times(x_im, k_re + k_im), both + times(x_re, k_im - k_re)
+    by_re, by_im = times(of_x, k_re), times(of_x, k_im)
+    y_re, y_im = by_re[:, :rows] - by_im[:, rows:], by_re[:, rows:] + by_im[:, :rows]
     y = along(cos_back[past:], y_re) + along(sin_back[past:], y_im)  # the first ones are wrapped around
     return y.reshape(new, frames, batch, -1).swapaxes(0, 1).reshape(frames * new, batch, -1)[:T]
 

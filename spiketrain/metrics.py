@@ -5,18 +5,20 @@ batch size. The sum of a firing rate is one number per neuron. Those of an ensem
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
+from spiketrain.errors import TrainingError
+
 Sums = dict[str, tuple[Any, Any]]
 
 
 @jax.tree_util.register_pytree_node_class
-class Packed(Mapping[str, tuple[Any, Any]]):
+class Packed:
     """Holds sums as one array: to fetch a hundred small ones takes longer than a small step.
 
     Args:
@@ -42,15 +44,6 @@ class Packed(Mapping[str, tuple[Any, Any]]):
             for end, shape in zip(ends, shapes, strict=True)
         )
         return {name: (next(parts), next(parts)) for name, *_ in self.places}
-
-    def __getitem__(self, name: str) -> tuple[Any, Any]:
-        return self.unpacked()[name]
-
-    def __iter__(self):
-        return (name for name, *_ in self.places)
-
-    def __len__(self):
-        return len(self.places)
 
     def tree_flatten(self):
         """Return the array, and what it means."""
@@ -81,40 +74,54 @@ def activity(rates: dict[str, jax.Array], mask: jax.Array) -> Sums:
     return {f"rate_hz/{name}": (rate * steps, steps.reshape((1,) * rate.ndim)) for name, rate in rates.items()}
 
 
-def added(batches: Sequence[Sums | Packed]) -> dict[str, tuple[np.ndarray, np.ndarray]]:
-    """Fetch the sums of some batches at once, and add them in float64, one after the other."""
-    host = [sums.unpacked() if isinstance(sums, Packed) else sums for sums in jax.device_get(batches)]
-    return {
-        name: tuple(sum(np.asarray(sums[name][k], np.float64) for sums in host) for k in range(2))  # type: ignore[misc]
-        for name in (host[0] if host else ())
-    }
+def added(batches: Sequence[Packed]) -> Packed:
+    """Fetch the sums of some batches, one or more, and add them in float64, one after the other.
+
+    Raises:
+        TrainingError: they are sums of different metrics; a checkpoint may hold such.
+    """
+    if len({sums.places for sums in batches}) > 1:
+        raise TrainingError(f"The sums of {batches[0].places} and of {batches[-1].places} cannot be added.")
+    rows = jax.device_get([sums.flat for sums in batches])
+    total = np.zeros(rows[0].shape)
+    for row in rows:
+        total += row
+    return Packed(total, batches[0].places)
 
 
-def as_json(sums: dict[str, tuple[np.ndarray, np.ndarray]]) -> dict[str, Any]:
+def as_json(sums: Packed) -> dict[str, Any]:
     """Return sums as JSON holds them, to the last bit."""
-    return {name: [x.tolist() for x in pair] for name, pair in sums.items()}
+    return {"flat": sums.flat.tolist(), "places": sums.places}
 
 
-def from_json(kept: dict[str, Any]) -> Sums:
-    """Return the sums that `as_json` was given."""
-    return {name: (np.asarray(total, float), np.asarray(count, float)) for name, (total, count) in kept.items()}
+def from_json(kept: dict[str, Any]) -> Packed:
+    """Return the sums that `as_json` was given.
+
+    Raises:
+        KeyError, TypeError, ValueError: they are not of that kind.
+    """
+    places = tuple((str(name), tuple(map(int, total)), tuple(map(int, count))) for name, total, count in kept["places"])
+    sums = Packed(np.asarray(kept["flat"], float), places)
+    if sums.flat.shape[-1] != sum(math.prod(shape) for _, *pair in places for shape in pair):
+        raise ValueError("sums do not fill their places")
+    return sums
 
 
-def means(batches: Sequence[Sums | Packed]) -> dict[str, float]:
+def means(batches: Sequence[Packed]) -> dict[str, float]:
     """Return the plain means over some batches, and over the members of an ensemble; NaN where nothing was counted.
 
     A layer's rate becomes the mean over its neurons, beside the fraction of them that were silent in all batches.
     """
-    return _means(added(batches))
+    return _means(added(batches).unpacked()) if batches else {}
 
 
-def means_of_members(batches: Sequence[Sums | Packed], members: int) -> list[dict[str, float]]:
+def means_of_members(batches: Sequence[Packed], members: int) -> list[dict[str, float]]:
     """Return what `means` returns, for each member of an ensemble, whose sums have a leading axis of members."""
-    sums = added(batches)
+    sums = added(batches).unpacked()
     return [_means({name: (total[k], count[k]) for name, (total, count) in sums.items()}) for k in range(members)]
 
 
-def _means(sums: dict[str, tuple[np.ndarray, np.ndarray]]) -> dict[str, float]:
+def _means(sums: Sums) -> dict[str, float]:
     result = {}
     for name, (total, count) in sums.items():
         result[name] = float(np.mean(total / count)) if np.all(count) else float("nan")

@@ -48,7 +48,8 @@ def losses(config, steps=50):
         if n % t.steps_per_epoch == 0:
             order, _ = t.epochs.order(n // t.steps_per_epoch)
         t.leaves, sums = train_step(t.leaves, data, order)
-        found.append(float(sums["loss"][0] / sums["loss"][1]))
+        total, count = sums.unpacked()["loss"]
+        found.append(float(total / count))
     return found, t
 
 

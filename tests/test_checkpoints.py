@@ -22,6 +22,9 @@ from spiketrain.training.saved import DamagedCheckpointError, read, read_meta, r
 
 from runs import seal
 
+ROW = "training/float32"
+"""What `w/kernel`, `w/bias` and `none` lie in."""
+
 LAYOUT = SimpleNamespace(names=["w/kernel", "w/bias", "low", "key", "keys", "none", "step"])
 
 
@@ -38,7 +41,7 @@ def leaves(step):
 
 
 def bits(x):
-    return arrays.to_host([x])[0].tobytes()
+    return arrays.to_host({"x": x}).named["x"].tobytes()
 
 
 def same(found, wanted):
@@ -236,7 +239,7 @@ def files(step):
 @pytest.mark.parametrize("kind", KINDS)
 def test_damage_to_any_file_is_seen_and_the_step_before_is_used(folder, tmp_path, caplog, kind):
     names = files(folder / "2")
-    assert {"manifest.json", "meta.json", "state/_METADATA", "state/w/bias/.zarray"} <= set(names) and len(names) > 7
+    assert {"manifest.json", "meta.json", "state/_METADATA", f"state/{ROW}/.zarray"} <= set(names) and len(names) > 7
     for at, name in enumerate(names):
         step = shutil.copytree(folder / "2", tmp_path / "2")
         path = step / name
@@ -266,8 +269,8 @@ def test_no_bit_of_the_json_can_flip_unseen(made, tmp_path, name, at, bit):
 
 
 def test_an_array_that_differs_though_its_file_does_not_is_named(folder, monkeypatch):
-    def write_another(place, state):
-        write(place, state | {"w/bias": state["w/bias"] + 1})
+    def write_another(place, rows):
+        write(place, rows | {ROW: rows[ROW] + (np.arange(210) == 205)})
 
     write = arrays.write
     monkeypatch.setattr(arrays, "write", write_another)
@@ -285,7 +288,7 @@ def test_a_step_under_the_number_of_another_is_damaged(folder):
 
 def test_a_step_of_an_earlier_format_is_no_damage(folder):
     (folder / "2" / "meta").mkdir()
-    with pytest.raises(CheckpointError, match="has checkpoint format 1; this version reads 3") as error:
+    with pytest.raises(CheckpointError, match="has checkpoint format 1; this version reads 4") as error:
         restore_newest(folder, leaves(0), LAYOUT)
     assert not isinstance(error.value, DamagedCheckpointError) and steps_in(folder) == [1, 2]
 
@@ -348,22 +351,30 @@ def test_declared_shapes_take_no_memory(folder, piece):
     forged(folder, lambda content: content["leaves"].update({"w/bias": [[10], "float32"]}))
     write_huge_array(step / "state", huge, piece)
     seal(step)
-    with pytest.raises(DamagedCheckpointError, match=r"array `w/bias` is stored as \[524288, 524288\]"):
+    with pytest.raises(DamagedCheckpointError, match=r"row `training/float32` is stored as \[524288, 524288\]"):
         restore(step, leaves(0), LAYOUT)
 
 
+@pytest.mark.parametrize("entry", [[[1 << 40], "float32"], [[-3], "float32"], [["x"], "float32"], [[2]], 3, [[2], {}]])
+def test_no_neighbour_in_a_row_takes_memory_or_moves_what_is_wanted(folder, entry):
+    """Only one array is wanted, and its neighbour is described by a stranger."""
+    step = forged(folder, lambda content: content["leaves"].update({"w/kernel": entry}))
+    with pytest.raises(DamagedCheckpointError, match="row `training/float32` is stored as|`w/kernel` is described as"):
+        read(step, {"w/bias": leaves(0)[1]})
+
+
 def test_large_pieces_take_no_memory(folder):
-    """The array has the shape of the model, and is stored in pieces of a terabyte."""
-    write_huge_array(folder / "2" / "state", [10], [1 << 38])
+    """The row has the shape that is wanted, and is stored in pieces of a terabyte."""
+    write_huge_array(folder / "2" / "state", [210], [1 << 38])
     seal(folder / "2")
-    with pytest.raises(DamagedCheckpointError, match=r"array `w/bias` is stored as \[10\] <f4 in pieces of"):
+    with pytest.raises(DamagedCheckpointError, match=r"row `training/float32` is stored as \[210\] <f4 in pieces of"):
         restore(folder / "2", leaves(0), LAYOUT)
 
 
 def write_huge_array(state, shape, chunks):
     import tensorstore as ts
 
-    store = {"driver": "file", "path": f"{state}/w/bias/"}
+    store = {"driver": "file", "path": f"{state}/{ROW}/"}
     metadata = {"shape": shape, "chunks": chunks, "dtype": "<f4", "compressor": None, "fill_value": None, "order": "C"}
     spec = {"driver": "zarr", "kvstore": store, "metadata": metadata, "create": True, "delete_existing": True}
     ts.open(ts.Spec(spec)).result()
@@ -380,7 +391,7 @@ def test_a_database_is_not_opened(folder):
 def test_special_files_and_links_are_refused(folder, tmp_path):
     secret = tmp_path / "secret"
     secret.write_text("secret")
-    for name in ("meta.json", "manifest.json", "state/w/bias/.zarray"):
+    for name in ("meta.json", "manifest.json", f"state/{ROW}/.zarray"):
         step = shutil.copytree(folder / "2", tmp_path / "2")
         for make in (lambda path: path.symlink_to(secret), lambda path: path.symlink_to("/dev/zero"), os.mkfifo):
             (step / name).unlink()

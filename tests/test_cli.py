@@ -232,7 +232,13 @@ def test_help_and_cfg_answer_and_write_nothing(tmp_path):
 
 def test_a_run_is_quiet_but_for_our_warnings_and_writes_what_it_is_made_of(tmp_path, data):
     (tmp_path / "matplotlib.py").write_text("raise ImportError('No module named matplotlib')")
-    given = [*one_epoch(data), "name='ü b'", "logger.pictures=true", "logger.pictures_every=1", "trainer.epochs=2"]
+    given = [
+        *one_epoch(data),
+        "name='ü b'",
+        "logger.pictures=true",
+        "logger.pictures_every_minutes=0",
+        "trainer.epochs=2",
+    ]
     done = command("train", *given, cwd=tmp_path, check=True, before=[tmp_path])
     [warning] = done.stderr.splitlines()
     assert warning.startswith("WARNING: Pictures need matplotlib. Install it with `pip install spiketrain[plots]`.")

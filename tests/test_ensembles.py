@@ -52,7 +52,7 @@ def test_a_step_that_is_not_finite_is_left_out_for_its_member_alone():
     before = [np.asarray(x) for x in t.layout.state(t.leaves).params["linear"][0]["kernel"][...]]
     t.leaves, sums = t.functions.train_step()(t.leaves, t_data(t), t.epochs.order(0)[0])
     after = t.layout.state(t.leaves).params["linear"][0]["kernel"][...]
-    assert np.asarray(sums["skipped"][0]).tolist() == [0, 1]
+    assert np.asarray(sums.unpacked()["skipped"][0]).tolist() == [0, 1]
     assert [np.array_equal(a, b, equal_nan=True) for a, b in zip(after, before, strict=True)] == [False, True]
     with pytest.raises(TrainingError, match="not finite in step 1"):
         broken = nets()

@@ -85,7 +85,7 @@ def test_a_bad_step_is_left_out_and_counted():
         leaves, sums = train_step(leaves, data, t.epochs.order(n // t.steps_per_epoch)[0])
         same = [a == b for a, b, name in zip(old, bits(leaves), t.layout.names, strict=True) if name != "step"]
         assert all(same) == (BAD in batch)
-        assert float(sums["skipped"][0]) == (BAD in batch)
+        assert float(sums.unpacked()["skipped"][0]) == (BAD in batch)
     assert any(BAD in batch for batch in rows) and all(np.isfinite(x).all() for x in map(np.asarray, leaves))
     assert bits(leaves) != before
 
@@ -219,7 +219,14 @@ def test_a_record_that_the_disk_does_not_take_is_written_when_it_does(tmp_path, 
 
 
 @pytest.mark.parametrize(
-    "forged", [{"waiting": [3]}, {"callbacks": []}, {"waiting": [{"loss": ["x", 1]}]}, {"stopped": None}]
+    "forged",
+    [
+        {"waiting": [3]},
+        {"callbacks": []},
+        {"waiting": [{"flat": ["x", 1], "places": [["loss", [], []]]}]},
+        {"waiting": [{"flat": [1.0], "places": [["loss", [], []]]}]},
+        {"stopped": None},
+    ],
 )
 def test_meta_data_that_no_run_writes_is_one_error(tmp_path, forged):
     t = trainer(folder=tmp_path / "run", epochs=1)

@@ -185,8 +185,10 @@ def test_metrics_are_exact_over_trials_for_any_batch_size(dt, seed, size, trials
         weight, rows = (rows < trials).astype(np.float32), rows % trials
         counted = jnp.asarray(mask[:, rows] & (weight > 0))
         sums.append(
-            metrics.classification(jnp.asarray(z[rows]), y[rows], losses[rows], weight)
-            | metrics.activity({"hidden": rates_in(spikes[:, rows], counted)}, counted)
+            metrics.Packed.of(
+                metrics.classification(jnp.asarray(z[rows]), y[rows], losses[rows], weight)
+                | metrics.activity({"hidden": rates_in(spikes[:, rows], counted)}, counted)
+            )
         )
     got = metrics.means(sums)
 

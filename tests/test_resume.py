@@ -194,7 +194,7 @@ DAMAGE = {
     "truncated meta": lambda step: os.truncate(step / "meta.json", 50),
     "empty meta": lambda step: os.truncate(step / "meta.json", 0),
     "foreign meta": lambda step: (step / "meta.json").write_text("[1, 2]"),
-    "meta without a part": lambda step: (step / "meta.json").write_text('{"format": 3, "step": 8}'),
+    "meta without a part": lambda step: (step / "meta.json").write_text('{"format": 4, "step": 8}'),
     "no manifest": lambda step: (step / "manifest.json").unlink(),
     "truncated manifest": lambda step: os.truncate(step / "manifest.json", 1),
     "no arrays": lambda step: shutil.rmtree(step / "state"),

@@ -160,7 +160,7 @@ def test_padding_changes_no_step_and_no_metric():
     for functions, data in zip(plain, (given, longer), strict=True):
         leaves = trainer(data).leaves
         _, sums = functions.train_step()(leaves, step.on_devices(data.train, functions.mesh), jnp.arange(24))
-        results.append({name: np.asarray(total) / count for name, (total, count) in sums.items()})
+        results.append({name: np.asarray(total) / count for name, (total, count) in sums.unpacked().items()})
     for name, value in results[0].items():
         np.testing.assert_allclose(value, results[1][name], rtol=1e-5, err_msg=name)
 
@@ -219,7 +219,7 @@ def one_step(t):
         t.leaves, step.on_devices(t.splits["train"], t.mesh), t.epochs.order(0)[0]
     )
     after = jax.tree.leaves(t.layout.state(t.leaves).params)
-    return [b - np.asarray(a) for a, b in zip(after, before, strict=True)], sums
+    return [b - np.asarray(a) for a, b in zip(after, before, strict=True)], sums.unpacked()
 
 
 def test_training_in_pieces_equals_training_at_once_and_truncating_does_not():
@@ -319,7 +319,9 @@ def events(folder):
 
 
 def test_tensorboard_holds_scalars_histograms_a_picture_and_hyperparameters(tmp_path, data):
-    config = small(data, trainer__epochs=2, logger__tensorboard=True, logger__pictures=True, logger__pictures_every=1)
+    config = small(
+        data, trainer__epochs=2, logger__tensorboard=True, logger__pictures=True, logger__pictures_every_minutes=0.0
+    )
     t = make_trainer(config, tmp_path)
     t.fit()
     tags, plugins, pictures = {}, set(), []
@@ -349,7 +351,7 @@ def test_without_matplotlib_there_is_one_warning_and_no_picture(tmp_path, data, 
         return found(name, *args, **kwargs)
 
     monkeypatch.setattr(builtins, "__import__", missing)
-    config = small(data, trainer__epochs=3, logger__pictures=True, logger__pictures_every=1)
+    config = small(data, trainer__epochs=3, logger__pictures=True, logger__pictures_every_minutes=0.0)
     with caplog.at_level(logging.WARNING, logger="spiketrain"):
         make_trainer(config, tmp_path).fit()
     [warning] = caplog.messages

@@ -53,9 +53,8 @@ def watching():
             trainer.log.scalars = self._timed("logging", trainer.log.scalars)
             for callback in trainer.callbacks:
                 if callback is not self:
-                    name = "pictures" if type(callback).__name__ == "Pictures" else "callbacks"
                     for event in ("on_log", "on_evaluation", "on_epoch_end"):
-                        setattr(callback, event, self._timed(name, getattr(callback, event)))
+                        setattr(callback, event, self._timed("callbacks", getattr(callback, event)))
 
         def on_log(self, trainer, means):
             """Begin: the host has what the steps so far have come to, and everything of the step is compiled."""
@@ -65,7 +64,7 @@ def watching():
         def on_checkpoint(self, trainer, folder):
             """End, where the last checkpoint is on its way."""
             if trainer.step == trainer.total_steps:
-                self.took = since(self.began)
+                self.took, self.trained = since(self.began), clock()
 
         def _timed(self, name, does):
             def timed(*given, **options):
@@ -90,6 +89,7 @@ def whole(experiment, scratch, *words, parts=False):
     _main(
         [f"experiment={experiment}", f"callbacks.watch.parts={str(parts).lower()}", f"hydra.run.dir={folder}", *words]
     )
+    RUNS[-1].end = since(RUNS[-1].trained)
     shutil.rmtree(folder)
     return RUNS.pop()
 
@@ -141,14 +141,16 @@ def main():
             watched = whole(experiment, scratch, parts=True)
             return {"took": watched.took, "parts": watched.parts}
 
-        def undrawn():
-            return whole(experiment, scratch, "logger.pictures=false").took
+        def run():
+            watched = whole(experiment, scratch)
+            return {"run": watched.took, "end": watched.end}
 
-        sides = {"steps": steps, "run": lambda: whole(experiment, scratch).took, "undrawn": undrawn, "parts": parts}
+        sides = [lambda: {"steps": steps()}, run, lambda: {"parts": parts()}]
         found = []
         for nth in range(rounds):
-            names = list(sides)[nth % 4 :] + list(sides)[: nth % 4]  # no one always comes first
-            found.append({name: sides[name]() for name in names})
+            found.append({})
+            for side in sides[nth % 3 :] + sides[: nth % 3]:  # no one always comes first
+                found[-1] |= side()
     trainer = seen.trainer
     report = {"experiment": experiment, "first": seen.first, "last": trainer.total_steps, "devices": trainer.mesh.size}
     print(json.dumps(report | {"cold": seen.took, "rounds": found}), file=say)

@@ -29,7 +29,7 @@ from spiketrain.training.recorded import find_runs
 
 SPEAKERS = range(6)
 SPLITS = (None, *SPEAKERS)  # None is the official split
-TOLD = ("logger.tensorboard=false", "logger.progress=false", "logger.pictures_every=1000")
+TOLD = ("logger.tensorboard=false", "logger.progress=false")
 
 
 def main() -> None:

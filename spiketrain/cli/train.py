@@ -42,7 +42,7 @@ RESUME_MAY_CHANGE = (
     "trainer.profile",
     "logger.tensorboard",
     "logger.pictures",
-    "logger.pictures_every",
+    "logger.pictures_every_minutes",
     "logger.progress",
     "distributed",
 )

@@ -214,7 +214,7 @@ def _sense(config: dict[str, Any]) -> None:
     at_least_one = ("epochs", "batch_size", "eval_batch_size", "evaluate_every", "save_every", "log_every_steps")
     for name in at_least_one:
         _require(trainer[name] >= 1, f"trainer.{name} must be at least 1, got {trainer[name]}.")
-    _require(config["logger"]["pictures_every"] >= 1, "logger.pictures_every must be at least 1.")
+    _require(config["logger"]["pictures_every_minutes"] >= 0, "logger.pictures_every_minutes must not be negative.")
     _require(trainer["keep_best"] >= 0, f"trainer.keep_best must not be negative, got {trainer['keep_best']}.")
     fraction = trainer["validation_fraction"]
     _require(0 <= fraction < 1, f"trainer.validation_fraction must lie in [0, 1), got {fraction}.")

@@ -932,7 +932,7 @@ class LoggerSettings:
 
     tensorboard: bool = True
     pictures: bool = True
-    pictures_every: int = 100
+    pictures_every_minutes: float = 5.0
     progress: bool = True
 
 

@@ -1,7 +1,10 @@
 """Named arrays on disk, through orbax: written from copies on the host, read into the model's own shapes.
 
+Arrays of one data type lie one after the other in a row, in the order in which the meta data names them, and parameters
+in rows of their own. An array of a model is often small, and a file for each takes longer than what is in it.
+
 Orbax finds its arrays by what the files say. All of that is compared with what is wanted before an array is read. Each
-array is files of its own, which say their size: a database of them all (OCDBT) can be forged to unpack into any memory,
+row is files of its own, which say their size: a database of them all (OCDBT) can be forged to unpack into any memory,
 and is neither written nor opened.
 """
 
@@ -11,8 +14,9 @@ import os
 import re
 import shutil
 import zlib
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
@@ -22,6 +26,26 @@ from spiketrain.config.files import JSON_BYTES, parse_json, read_bytes
 from spiketrain.training.devices import put
 
 Host = dict[str, np.ndarray]
+Described = Mapping[str, Any]
+"""What `describe` returns, by the names of arrays, in the order in which they lie."""
+
+PARAMS = "params/"
+"""What the names of parameters begin with."""
+
+
+class Copies(NamedTuple):
+    """Arrays on the host by name, each a part of one of the rows."""
+
+    named: Host
+    rows: Host
+
+
+class Place(NamedTuple):
+    """Where an array lies: in which row, from which element to which."""
+
+    row: str
+    start: int
+    stop: int
 
 
 def describe(x: Any) -> list[Any]:
@@ -29,22 +53,21 @@ def describe(x: Any) -> list[Any]:
     return [list(x.shape), str(x.dtype)]
 
 
-def to_host(leaves: list[jax.Array]) -> list[np.ndarray]:
+def to_host(named: Mapping[str, jax.Array]) -> Copies:
     """Return copies that outlive the arrays: a training step may donate them. A random key becomes its bits.
 
     Arrays that are divided over several processes are gathered, so all processes must ask.
     """
-    data = [jax.random.key_data(x) if _is_key(x) else x for x in leaves]
-    for x in data:
+    data = {name: jax.random.key_data(x) if _is_key(x) else x for name, x in named.items()}
+    for x in data.values():
         if x.is_fully_addressable:
             x.copy_to_host_async()  # all of them at once
-    return [np.array(_whole(x), order="C", copy=True) for x in data]
-
-
-def empty_like(x: jax.Array) -> np.ndarray:
-    """Return an array of the shape and data type that `x` has on the host."""
-    shaped = jax.eval_shape(jax.random.key_data, x) if _is_key(x) else x
-    return np.empty(shaped.shape, shaped.dtype)
+    described = {name: describe(x) for name, x in named.items()}
+    rows = {row: np.empty(like.shape, like.dtype) for row, like in _rows(named, described).items()}
+    copies = Copies(_parts(rows, named, described), rows)
+    for name, x in data.items():
+        copies.named[name][...] = _whole(x)
+    return copies
 
 
 def to_devices(host: np.ndarray, like: jax.Array) -> jax.Array:
@@ -58,13 +81,13 @@ def checksum(array: np.ndarray) -> int:
     return zlib.crc32(np.ascontiguousarray(array).reshape(-1).view(np.uint8).data)
 
 
-def write(folder: Path, arrays: Host) -> None:
-    """Write arrays into a new folder, from this process alone.
+def write(folder: Path, rows: Host) -> None:
+    """Write rows into a new folder, from this process alone.
 
     Raises:
         OSError: the disk is full, read-only, gone.
     """
-    filled = {name: x for name, x in arrays.items() if x.size}  # orbax stores no others
+    filled = {row: x for row, x in rows.items() if x.size}  # orbax stores no others
     needed = sum(x.nbytes for x in filled.values())
     if (free := shutil.disk_usage(folder.parent).free) < needed:
         raise OSError(28, f"{os.strerror(28)}: {free} bytes are free and {needed} are needed", str(folder))
@@ -77,39 +100,92 @@ def write(folder: Path, arrays: Host) -> None:
         raise
 
 
-def read(folder: Path, into: Host) -> None:
-    """Fill arrays by name with what `write` wrote.
+def read(folder: Path, described: Described, like: Mapping[str, jax.Array]) -> Host:
+    """Return some of the arrays that lie in a folder, by name, as they are on the host.
+
+    Args:
+        folder: what `write` wrote.
+        described: all arrays that it holds.
+        like: those that are wanted, each of the shape and data type of its like.
 
     Raises:
-        ValueError: naming an array that is missing, or of another shape or data type.
+        ValueError: naming a row that is missing, or of another shape or data type.
     """
-    wanted = {name: x for name, x in into.items() if x.size}
+    rows = _rows(like, described)
+    filled = {row: x for row, x in rows.items() if x.size}
     try:
         if any(path.name.endswith("ocdbt") for path in folder.rglob("*")):
             raise ValueError("it holds a database")
-        for name, x in wanted.items():
-            _require_stored_as(folder / name / ".zarray", x, name)
+        for row, x in filled.items():
+            _require_stored_as(folder / row, x)
         with _checkpointer() as checkpointer:
             arguments = ocp.args.PyTreeRestore(
-                item={name: ocp.utils.to_shape_dtype_struct(x) for name, x in wanted.items()},
-                restore_args={name: ocp.RestoreArgs(restore_type=np.ndarray) for name in wanted},
+                item=filled,
+                restore_args={row: ocp.RestoreArgs(restore_type=np.ndarray) for row in filled},
                 partial_restore=True,
             )
-            found = checkpointer.restore(folder, args=arguments) if wanted else {}
+            found = checkpointer.restore(folder, args=arguments) if filled else {}
     except Exception as error:  # orbax and tensorstore raise whatever their parsers do
         raise ValueError(" ".join(f"{folder.name}: {error}".split())[:500]) from error
-    for name, x in wanted.items():
-        x[...] = found[name]
+    return _parts({row: found.get(row, np.empty(x.shape, x.dtype)) for row, x in rows.items()}, like, described)
 
 
-def _require_stored_as(described: Path, x: np.ndarray, name: str) -> None:
-    """Refuse an array of another size than the model's before it takes memory."""
-    if not described.exists():
-        raise ValueError(f"array `{name}` is missing")
-    stored = parse_json(read_bytes(described, JSON_BYTES))
+def _require_stored_as(row: Path, like: jax.ShapeDtypeStruct) -> None:
+    """Refuse a row that is not one file of the size that is wanted before it takes memory."""
+    name = f"row `{row.parent.name}/{row.name}`"
+    if not (row / ".zarray").exists():
+        raise ValueError(f"{name} is missing")
+    stored = parse_json(read_bytes(row / ".zarray", JSON_BYTES))
     shape, chunks, dtype = (stored[key] for key in ("shape", "chunks", "dtype"))
-    if shape != list(x.shape) or np.dtype(dtype) != x.dtype or math.prod(chunks) > x.size or stored["compressor"]:
-        raise ValueError(f"array `{name}` is stored as {shape} {dtype} in pieces of {chunks}")
+    of_files = sum(path.stat().st_size for path in row.iterdir() if path.name != ".zarray")
+    if (
+        shape != list(like.shape)
+        or chunks != shape
+        or np.dtype(dtype) != like.dtype
+        or stored["compressor"]
+        or of_files != like.size * like.dtype.itemsize
+    ):
+        raise ValueError(f"{name} is stored as {shape} {dtype} in pieces of {chunks} and {of_files} bytes")
+
+
+def _places(described: Described) -> dict[str, Place]:
+    """Return where each array lies.
+
+    Raises:
+        ValueError: an array is not described as `describe` does.
+    """
+    ends: dict[str, int] = {}
+    places = {}
+    for name, entry in described.items():
+        try:
+            shape, dtype = entry
+            if not all(type(n) is int and n >= 0 for n in shape):
+                raise ValueError
+            row = f"{'params' if name.startswith(PARAMS) else 'training'}/{re.sub('[^a-z0-9]+', '_', dtype).strip('_')}"
+        except (TypeError, ValueError):
+            raise ValueError(f"array `{name}` is described as {str(entry)[:100]}") from None
+        start = ends.get(row, 0)
+        ends[row] = start + math.prod(shape)
+        places[name] = Place(row, start, ends[row])
+    return places
+
+
+def _rows(like: Mapping[str, jax.Array], described: Described) -> dict[str, jax.ShapeDtypeStruct]:
+    """Return the shapes and data types of the rows in which some arrays lie."""
+    places, rows = _places(described), {}
+    for name, x in like.items():
+        if name not in places:
+            raise ValueError(f"array `{name}` is missing")
+        bits, row = _bits(x), places[name].row
+        length = max(place.stop for place in places.values() if place.row == row)
+        rows[row] = jax.ShapeDtypeStruct((length, *bits.shape[x.ndim :]), bits.dtype)
+    return rows
+
+
+def _parts(rows: Host, like: Mapping[str, jax.Array], described: Described) -> Host:
+    """Return arrays as parts of their rows."""
+    places = _places(described)
+    return {name: rows[(p := places[name]).row][p.start : p.stop].reshape(_bits(x).shape) for name, x in like.items()}
 
 
 def _checkpointer() -> ocp.Checkpointer:
@@ -121,6 +197,11 @@ def _checkpointer() -> ocp.Checkpointer:
     )
     handler = ocp.PyTreeCheckpointHandler(use_ocdbt=False, use_compression=False, multiprocessing_options=alone)
     return ocp.Checkpointer(handler, multiprocessing_options=alone)
+
+
+def _bits(x: jax.Array) -> Any:
+    """Return what has the shape and the data type of an array on the host."""
+    return jax.eval_shape(jax.random.key_data, x) if _is_key(x) else x
 
 
 def _is_key(x: jax.Array) -> bool:

@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Any
 
 import jax
-import numpy as np
 
 from spiketrain.errors import CheckpointError
 from spiketrain.training import arrays, saved
@@ -59,10 +58,10 @@ class Checkpoints:
         """
         self.wait()
         text = saved.describe(step, leaves, layout, meta)
-        state = dict(zip(layout.names, arrays.to_host(leaves), strict=True))
+        copies = arrays.to_host(dict(zip(layout.names, leaves, strict=True)))
         if is_first() and step not in steps_in(self.folder):
             score = score_of(meta["metrics"], self.monitor)
-            self._writing = step, self._thread.submit(self._write, step, state, text, score)
+            self._writing = step, self._thread.submit(self._write, step, copies, text, score)
 
     def poll(self) -> None:
         """Report a background save that is over: warn if the disk did not take it, raise what else went wrong."""
@@ -110,11 +109,11 @@ class Checkpoints:
         steps = steps_in(self.folder)
         return f"step {steps[-1]} is kept" if steps else "there is no checkpoint so far"
 
-    def _write(self, step: int, state: dict[str, np.ndarray], meta: bytes, score: float) -> None:
+    def _write(self, step: int, copies: arrays.Copies, meta: bytes, score: float) -> None:
         unfinished = self.folder / f"{step}.tmp"
         try:
             remove_left_overs(self.folder)  # of a failed save: files may still have appeared after their removal
-            saved.write(unfinished, state, meta)
+            saved.write(unfinished, copies, meta)
             unfinished.rename(self.folder / str(step))
             saved.sync(self.folder)
         except BaseException:

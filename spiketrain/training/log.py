@@ -3,6 +3,7 @@
 import json
 import logging
 import time
+from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
@@ -94,8 +95,11 @@ class RunLog:
         if self._file is not None:
             self._pending += (json.dumps({"step": step, "split": split, **extra, **values}) + "\n").encode()
             self._write()
-        for name, value in (values | extra).items():
-            self._show_on_board("add_scalar", f"{split}/{name}", value, step)
+        if self._board is not None:
+            from tensorboardX.proto.summary_pb2 import Summary
+
+            named = [Summary.Value(tag=f"{split}/{k}", simple_value=value) for k, value in (values | extra).items()]
+            self._show_on_board("file_writer.add_summary", Summary(value=named), step)  # one event, not one for each
         self._shown |= {f"{split} {name}": values[name] for name in ("loss", "accuracy") if name in values}
         self._show()
 
@@ -124,7 +128,7 @@ class RunLog:
     def _show_on_board(self, method: str, *what: Any, **how: Any) -> None:
         if (board := self._board) is not None:  # a picture may arrive from its thread while this is closed
             try:
-                getattr(board, method)(*what, **how)
+                attrgetter(method)(board)(*what, **how)
             except OSError as error:
                 self._warn(error)
 

@@ -1,6 +1,7 @@
 """A raster of every spiking layer and the membrane traces behind it, for one fixed trial."""
 
 import logging
+import time
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -15,8 +16,9 @@ from spiketrain.environ import dt_in_seconds
 from spiketrain.plots import new_figure
 from spiketrain.state import SpikeTrain, StateTrain
 from spiketrain.training import devices
+from spiketrain.training.arrays import PARAMS
 from spiketrain.training.callbacks import Callback
-from spiketrain.training.processes import is_first
+from spiketrain.training.processes import is_first, of_first
 
 log = logging.getLogger("spiketrain")
 
@@ -24,7 +26,8 @@ log = logging.getLogger("spiketrain")
 class Pictures(Callback):
     """Draws one held-out trial, and records the distribution of every parameter.
 
-    A figure takes as long to draw as dozens of small steps, so it is drawn in a thread while training goes on.
+    It does so every few minutes, and at the end, of what was evaluated. A figure takes as long to draw as a hundred small
+    steps, so it is drawn in a thread while training goes on.
 
     Args:
         settings: how often, and whether to draw.
@@ -32,17 +35,34 @@ class Pictures(Callback):
 
     def __init__(self, settings: LoggerSettings):
         self._settings, self._warned = settings, False
+        self._last = time.monotonic()
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="pictures")
         self._drawing: Future[None] | None = None
 
+    def on_start(self, trainer: Any) -> None:
+        """Start the clock."""
+        self._last = time.monotonic()
+
     def on_epoch_end(self, trainer: Any, epoch: int) -> None:
-        """Draw where it is time."""
-        if trainer.folder is None or (epoch != trainer.settings.epochs and epoch % self._settings.pictures_every):
+        """Draw where it is time; at the end of training the picture of the end follows."""
+        if trainer.folder is None or epoch == trainer.settings.epochs:
             return
+        passed = time.monotonic() - self._last
+        if of_first(passed >= 60 * self._settings.pictures_every_minutes):
+            self._show(trainer)
+            self._last = time.monotonic()
+
+    def on_end(self, trainer: Any, result: dict[str, Any]) -> None:
+        """Draw what was evaluated, and wait for the picture."""
+        if trainer.folder is not None:
+            self._show(trainer)
+        self._wait()
+
+    def _show(self, trainer: Any) -> None:
         leaves = devices.on_one(trainer.leaves, trainer.mesh)
         if not is_first():
             return
-        names = [name for name in trainer.layout.names if name.startswith("params/")]
+        names = [name for name in trainer.layout.names if name.startswith(PARAMS)]
         trainer.log.histograms(trainer.step, dict(zip(names, map(np.asarray, leaves), strict=False)))
         if not self._settings.pictures:
             return
@@ -56,10 +76,6 @@ class Pictures(Callback):
         self._wait()
         path = trainer.folder / "pictures" / f"step_{trainer.step:06d}.png"
         self._drawing = self._thread.submit(_draw, figure, path, trainer.log, trainer.step)
-
-    def on_end(self, trainer: Any, result: dict[str, Any]) -> None:
-        """Wait for the last picture."""
-        self._wait()
 
     def _wait(self) -> None:
         """Wait for the picture that is being drawn, and raise what went wrong with it."""

@@ -1,8 +1,9 @@
 """One saved step: the whole training state, the configuration and what produced them, in a folder.
 
-It holds `state` (arrays, by name, as orbax writes them), `meta.json`, and a manifest with size and checksum of every
-file, the checksum of every array, and its own. Damage is recognised before a number is used: by the file that differs,
-or by the array if all files are what was written. No name or size that a file states decides what is opened.
+It holds `state` (arrays in rows, as orbax writes them), `meta.json`, which says what lies in them, and a manifest with
+size and checksum of every file, the checksum of every array, and its own. Damage is recognised before a number is used:
+by the file that differs, or by the array if all files are what was written. No name or size that a file states decides
+what is opened.
 """
 
 import json
@@ -13,14 +14,13 @@ from pathlib import Path
 from typing import Any
 
 import jax
-import numpy as np
 
 from spiketrain.config.files import JSON_BYTES, open_regular, parse_json, read_bytes
 from spiketrain.errors import CheckpointError
 from spiketrain.training import arrays
 from spiketrain.training.state import Layout
 
-FORMAT = 3
+FORMAT = 4
 STATE, META, MANIFEST = "state", "meta.json", "manifest.json"
 BLOCK = 1 << 22
 
@@ -42,17 +42,17 @@ def describe(step: int, leaves: list[jax.Array], layout: Layout, meta: dict[str,
     return text
 
 
-def write(folder: Path, state: dict[str, np.ndarray], meta: bytes) -> None:
+def write(folder: Path, copies: arrays.Copies, meta: bytes) -> None:
     """Write a step into a new folder, through to the disk.
 
     Raises:
         OSError: the disk is full, read-only, gone.
     """
     folder.mkdir()
-    arrays.write(folder / STATE, state)
+    arrays.write(folder / STATE, copies.rows)
     (folder / META).write_bytes(meta)
     files = {name: _size_and_checksum(path) for name, path in _files(folder).items()}
-    (folder / MANIFEST).write_bytes(_manifest(files, {name: arrays.checksum(x) for name, x in state.items()}))
+    (folder / MANIFEST).write_bytes(_manifest(files, {name: arrays.checksum(x) for name, x in copies.named.items()}))
     for path in [*_files(folder).values(), folder / MANIFEST]:
         sync(path)
     for place, _, _ in os.walk(folder):
@@ -107,11 +107,10 @@ def read(step_folder: Path, like: dict[str, jax.Array]) -> dict[str, jax.Array]:
     Raises:
         CheckpointError: the step is damaged.
     """
-    host = {name: arrays.empty_like(x) for name, x in like.items()}
-    sums = _read(step_folder)[1]
+    meta, sums = _read(step_folder)
     try:
         _compare_files(step_folder)
-        arrays.read((step_folder / STATE).absolute(), host)
+        host = arrays.read((step_folder / STATE).absolute(), meta["leaves"], like)
         if wrong := [name for name, x in host.items() if arrays.checksum(x) != sums[name]]:
             raise ValueError(f"array `{wrong[0]}` is not what was written")
     except (OSError, ValueError) as error:

@@ -186,10 +186,10 @@ class Functions:
     def evaluate_batch(self) -> Callable[..., Any]:
         """Return `evaluate(leaves, batch)`, jitted: the sums over one batch."""
 
-        def evaluate(leaves: list[jax.Array], batch: Data) -> metrics.Sums:
+        def evaluate(leaves: list[jax.Array], batch: Data) -> metrics.Packed:
             with shared(self.mesh):
                 model = self.layout.evaluation_model(devices.gathered(leaves, self.mesh))
-                return self._loss(model, batch, None)[1]
+                return metrics.Packed.of(self._loss(model, batch, None)[1])
 
         return jax.jit(self.of_members(evaluate, 0, None), out_shardings=devices.whole(self.mesh))
 

@@ -121,14 +121,15 @@ class Trainer:
             augmentation=augmentation,
             classes=dataset.n_classes,
         )
-        held = [len(s) for name, s in self.splits.items() if name != "train"]
-        most = min(given.eval_batch_size, max(held))
+        # One program evaluates every split, in batches that the one evaluated most often does not have to fill up.
+        often = self.splits.get("validation", self.splits["test"])
+        most = min(given.eval_batch_size, max(len(often), given.batch_size))
         self.eval_size = -(-most // self.mesh.size) * self.mesh.size
         self._evaluate = self.functions.evaluate_batch()
         self._batches: dict[str, step.Batches] = {}
         self.callbacks: list[Callback] = [*callbacks, pictures.Pictures(self.logger)]
         self.step, self._saved, self._reason = 0, -1, ""
-        self._waiting: list[metrics.Packed | metrics.Sums] = []
+        self._waiting: list[metrics.Packed] = []
         self._checkpoints: Checkpoints | None = None
         self._profile = Profile(given.profile, total=self.total_steps)
 
@@ -158,6 +159,7 @@ class Trainer:
         self._open()
         try:
             with Signals(self.log.say) as signals, jax.debug_nans(self.settings.debug_nans):
+                self._try_evaluation()
                 self.tell("on_start")
                 if self.settings.non_finite == "roll_back":
                     self.save()  # something to go back to
@@ -236,7 +238,7 @@ class Trainer:
         if self._checkpoints is None or self.step == self._saved or self._bad() >= 0:
             return
         waiting = [metrics.added(self._waiting)] if self._waiting else []
-        self._waiting = list[Any](waiting)
+        self._waiting = list(waiting)
         meta = {
             "config": self.config,
             "provenance": self.provenance,
@@ -317,10 +319,18 @@ class Trainer:
         """Return the metrics of a split for each member of an ensemble."""
         return metrics.means_of_members(self._sums(name), self.members)
 
-    def _sums(self, name: str) -> list[metrics.Sums]:
+    def _sums(self, name: str) -> list[metrics.Packed]:
+        return [self._evaluate(self.leaves, batch) for batch in self._batches_of(name)]
+
+    def _batches_of(self, name: str) -> step.Batches:
         if name not in self._batches:
             self._batches[name] = step.batches(self.splits[name], self.eval_size, self.mesh)
-        return [self._evaluate(self.leaves, batch) for batch in self._batches[name]]
+        return self._batches[name]
+
+    def _try_evaluation(self) -> None:
+        """Compile the evaluation, so that what it cannot do is seen before the first step, not after an epoch."""
+        if "validation" in self.splits:
+            jax.block_until_ready(self._evaluate(self.leaves, next(iter(self._batches_of("validation")))))
 
     def picture(self, trial: int = 0) -> Any:
         """Return a figure of one held-out trial: input, rasters, traces, readout. All processes must ask."""

@@ -10,12 +10,11 @@ import optax
 
 from spiketrain.errors import CheckpointError
 from spiketrain.training import saved
+from spiketrain.training.arrays import PARAMS
 from spiketrain.training.checkpoint import find
 from spiketrain.training.constraints import project
 from spiketrain.training.devices import put
 from spiketrain.training.state import Layout
-
-PARAMS = "params/"
 
 
 @dataclass(frozen=True)

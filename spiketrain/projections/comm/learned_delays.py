@@ -100,12 +100,17 @@ class LearnedDelays(Windowed):
 
     def kernel(self) -> jax.Array:
         """Return what each connection passes on of the input so many steps ago: weight times kernel, `(D + 1, in, out)`."""
-        p, sigma = in_steps(self.delay), in_steps(self.sigma.value)
+        w, p, sigma = magnitude(self.weight.value), jnp.asarray(in_steps(self.delay)), in_steps(self.sigma.value)
         lag = jnp.arange(self.steps).reshape(-1, 1, 1)
-        width = jnp.where(sigma > 0, sigma, 1.0)
-        smooth = jax.nn.softmax(-(((lag - p) / width) ** 2) / 2, axis=0)
-        exact = (lag == jnp.minimum(whole(p), self.steps - 1)).astype(smooth.dtype)
-        return magnitude(self.weight.value) * jnp.where(sigma > 0, smooth, exact)
+        nearest = jnp.clip(whole(p), 0, self.steps - 1)
+
+        def smooth() -> jax.Array:
+            width = jnp.where(sigma > 0, sigma, 1.0)  # of both branches a vectorised program computes both
+            largest = jax.lax.stop_gradient(((nearest - p) / width) ** 2)
+            e = jnp.exp((largest - ((lag - p) / width) ** 2) / 2)
+            return e * (w / e.sum(0))
+
+        return jax.lax.cond(sigma > 0, smooth, lambda: jnp.where(lag == nearest, w, 0))
 
     def deployed(self) -> Delayed:
         """Return the same connections with delays of whole steps of the present dt, for steps and events.

@@ -94,6 +94,16 @@ def write_gesture(folder, users=(1, 24), seed=0):
     return counts
 
 
+def write_heidelberg(folder, names, classes):
+    """Write files in the layout of the Spiking Heidelberg data sets: one recording of 500 spikes of every class in each."""
+    folder.mkdir(parents=True, exist_ok=True)
+    rng = np.random.default_rng(0)
+    for name in names:
+        trials = [(np.sort(rng.uniform(0, 0.3, 500)), rng.integers(0, 700, 500)) for _ in range(classes)]
+        keys = [f"word {k}" for k in range(classes)]
+        write_hdf5(folder / f"{name}.h5", trials, np.arange(classes), speakers=np.arange(classes) % 4, keys=keys)
+
+
 def write_digits(folder):
     """Write two recordings of every digit by each of six speakers, one of them as test file, with 300 spikes each."""
     folder.mkdir(exist_ok=True)

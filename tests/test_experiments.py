@@ -5,23 +5,25 @@ import json
 import math
 import sys
 
+import brainunit as u
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from event_files import write_digits
+from event_files import write_digits, write_gesture, write_heidelberg
 from flax import nnx
 from test_config import EXPERIMENTS, checked
 from test_idx import write_family
 
-from spiketrain import metrics
+from spiketrain import environ, metrics
 from spiketrain.config import build
 from spiketrain.config.check import check
+from spiketrain.data.event_split import EventSplit
 from spiketrain.encoders.base import channels_of
 from spiketrain.training import step
 from spiketrain.training.run import make_trainer
 
-from runs import ROOT
+from runs import ROOT, record
 
 pytestmark = pytest.mark.usefixtures("one_ms")
 
@@ -40,6 +42,9 @@ def data_folder(tmp_path_factory):
     for name in ("mnist", "fashion-mnist"):
         write_family(folder / name, n=(16, 5), zipped=False)
     write_digits(folder / "spoken-digits")
+    write_heidelberg(folder / "shd", ("shd_train", "shd_test"), classes=20)
+    write_heidelberg(folder / "ssc", ("ssc_train", "ssc_valid", "ssc_test"), classes=35)
+    write_gesture(folder / "gesture")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("SPIKETRAIN_DATA", str(folder))
         yield folder
@@ -70,6 +75,28 @@ def test_an_experiment_takes_two_steps_with_active_neurons_and_a_finite_loss(exp
     assert math.isfinite(seen["loss"]) and rates and min(rates) > 0
     after = trainer.layout.state(leaves).params
     assert all((a != b).any() for a, b in zip(*map(jax.tree.leaves, (before, after)), strict=True))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("experiment", ["shd", "gesture", "ssc", "shd_adaptive", "ssc_adaptive"])
+def test_a_recipe_for_event_files_runs_from_the_files_to_a_result(experiment, data_folder, tmp_path):
+    """Unchanged but for sizes: one trial of a class is there, and none for validation unless in a file of its own."""
+    config = checked(f"experiment={experiment}", "logger=quiet")
+    config["trainer"] |= {"batch_size": 8, "eval_batch_size": 8, "epochs": 1, "log_every_steps": 1}
+    config["trainer"]["validation_fraction"] = 0.0
+    if experiment == "gesture":
+        config["data"]["steps"] = 2
+    with environ.context(dt=config["dt_ms"] * u.ms):
+        trainer = make_trainer(check(config), tmp_path)
+        assert isinstance(trainer.splits["train"], EventSplit)
+        result = trainer.fit()
+    lines = record(tmp_path)
+    rates = [max(line.get(name, 0) for line in lines) for name in result["test"] if name.startswith("rate_hz")]
+    assert math.isfinite(result["test"]["loss"]) and len(rates) > 1 and min(rates) > 0
+    assert any(line["split"] == "deployed" for line in lines) == (experiment in ("shd", "ssc"))
+    assert {"shd": 20, "ssc": 35, "ges": 11}[experiment[:3]] == len(trainer.classes)
+    if trainer.splits["train"].events.size == (700,):
+        assert trainer.splits["train"].shape[1] == 140
 
 
 def test_every_seed_of_randman_draws_manifolds_of_its_own():
@@ -105,5 +132,5 @@ def test_every_results_file_with_a_score_has_its_row_and_every_experiment_its_pa
     assert len(rows) == 2 and "| 50.00 % ± 0.12 | 5 |" in rows[1] and "99.24 % ± 0.12" in rows[0]
     assert "| conv 32, batch norm, lif, conv 64, batch norm, lif, dropout, linear 256, batch norm, lif |" in rows[1]
     for experiment in EXPERIMENTS:
-        page = ROOT / "experiments" / experiment.removesuffix("_without") / "README.md"
+        page = ROOT / "experiments" / experiment.removesuffix("_without").removesuffix("_adaptive") / "README.md"
         assert experiment == "none" or page.is_file(), experiment

@@ -37,7 +37,7 @@ class AimAtRate(Callback):
         layout, split = trainer.layout, trainer.splits["train"]
         members = trainer.members  # of an ensemble, whose leaves have an axis of them in front
         some = split.take(np.random.default_rng(trainer.seed).permutation(len(split))[: self.trials])
-        frames = jnp.asarray(some.x).swapaxes(0, 1)
+        frames = jnp.asarray(some.dense().x).swapaxes(0, 1)
         x, mask = trainer.encoder(frames, jnp.arange(len(frames))[:, None] < jnp.asarray(some.lengths))
         # On one device of this process alone, where every one has the whole.
         own = [leaf.addressable_data(0) if leaf.is_fully_replicated else leaf for leaf in trainer.leaves]

@@ -88,13 +88,13 @@ class FiringRates(Callback):
 def _silent(name: str, step: int) -> str:
     return (
         f"layer {name} has not fired by step {step}: surrogate gradients vanish far below the threshold. Make what "
-        "drives it stronger (model.input_scale, model.hidden_scale or the encoder), or lower V_th."
+        "drives it stronger (a scale of the model, the encoder, or callbacks.aim_at_rate), or lower V_th."
     )
 
 
 def _saturated(name: str, fired: float, step: int) -> str:
     return (
         f"layer {name} fires in {100 * fired:.0f} % of the time steps at step {step}: its spikes tell little. Make what "
-        "drives it weaker (model.input_scale, model.hidden_scale or the encoder), raise V_th, or bound rates with "
-        "loss.rate_weight and loss.rate_upper_hz."
+        "drives it weaker (a scale of the model, the encoder, or callbacks.aim_at_rate), raise V_th, or bound rates "
+        "with loss.rate_weight and loss.rate_upper_hz."
     )

@@ -96,4 +96,6 @@ def init(model: nnx.Module, tx: optax.GradientTransformation, *, ema: bool = Fal
     paths, treedef = jax.tree_util.tree_flatten_with_path(state)
     names = [name_of(path) for path, _ in paths]
     assert len(set(names)) == len(names), names
-    return [jnp.array(leaf, copy=True) for _, leaf in paths], Layout(treedef, names, train, evaluate)
+    # Of its own type: one that is weak, as that of a bare number, is strong after a step, and all compiles once more.
+    leaves = [jnp.array(leaf, leaf.dtype, copy=True) for _, leaf in paths]
+    return leaves, Layout(treedef, names, train, evaluate)

@@ -99,6 +99,10 @@ def test_rows_pixels_and_the_image_are_the_same_numbers(tmp_path, zipped):
     np.testing.assert_allclose(rows.train.x * 255, images, rtol=1e-6)
     for other in (pixels, image):
         np.testing.assert_array_equal(other.train.x.reshape(6, 28, 28), rows.train.x)
+    pooled = load_idx(str(tmp_path), layout="pixels", pool=7).train.x
+    means = [image[i : i + 7, j : j + 7].mean() for image in images for i in range(0, 28, 7) for j in range(0, 28, 7)]
+    assert pooled.shape == (6, 16, 1) and pooled.dtype == np.float32
+    np.testing.assert_allclose(pooled.ravel() * 255, means, rtol=1e-6)
     np.testing.assert_array_equal(rows.train.y, labels)
     assert (len(rows.test), rows.n_classes, rows.name) == (4, 10, "mnist")
 
@@ -118,6 +122,9 @@ def test_what_does_not_belong_together_is_refused(tmp_path, monkeypatch):
     write_family(tmp_path)
     with pytest.raises(DataError, match="permute_seed=1.*layout='pixels'"):
         load_idx(str(tmp_path), permute_seed=1)
+    for pool in (0, 3):
+        with pytest.raises(DataError, match=rf"pool=\.\.\.\) must divide images of 28 x 28 pixels, got {pool}"):
+            load_idx(str(tmp_path), pool=pool)
     with pytest.raises(DataError, match="layout=...*rows, pixels, image, got 'columns'"):
         load_idx(str(tmp_path), layout="columns")
     labels = tmp_path / "t10k-labels-idx1-ubyte.gz"

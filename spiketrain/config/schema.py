@@ -510,6 +510,7 @@ class Idx:
     source: str = one_of("mnist", "fashion")
     layout: str = one_of("rows", "pixels", "image")
     permute_seed: int | None = None
+    pool: int = 1
 
 
 @dataclass

@@ -40,7 +40,11 @@ def read_idx(path: str | os.PathLike) -> np.ndarray:
 
 
 def load_idx(
-    path: str | None = None, source: str = "mnist", layout: str = "rows", permute_seed: int | None = None
+    path: str | None = None,
+    source: str = "mnist",
+    layout: str = "rows",
+    permute_seed: int | None = None,
+    pool: int = 1,
 ) -> Dataset:
     """Load a data set of the MNIST family: 28 x 28 pixels with values in [0, 1] and ten classes.
 
@@ -50,6 +54,7 @@ def load_idx(
         layout: `rows` makes every row a time step, (n, 28, 28) in all; `pixels` every pixel, (n, 784, 1), row by row;
             `image` makes the whole image one step, (n, 1, 784), for an encoder that holds it.
         permute_seed: the seed of one fixed permutation of the pixels, for `layout="pixels"`.
+        pool: how many neighbouring rows and columns become one pixel, their mean; divides 28.
 
     Raises:
         DataError: a file is missing or damaged, or the files do not belong together.
@@ -66,17 +71,20 @@ def load_idx(
             f"load_idx(permute_seed={permute_seed}) permutes pixels. Write layout='pixels', or no permute_seed."
         )
     files = locate(CATALOGUE[source], path)
-    train, test = (_split(files[i], files[i + 1], layout, permute_seed) for i in (0, 2))
+    train, test = (_split(files[i], files[i + 1], layout, permute_seed, pool) for i in (0, 2))
     name = source if permute_seed is None else f"{source}_permuted"
     return Dataset(name, train, test, CLASSES[source])
 
 
-def _split(images: Path, labels: Path, layout: str, permute_seed: int | None) -> Split:
+def _split(images: Path, labels: Path, layout: str, permute_seed: int | None, pool: int) -> Split:
     x, y = read_idx(images), read_idx(labels)
     if x.ndim != 3 or x.dtype != np.uint8 or len(x) == 0 or 0 in x.shape:
         raise DataError(f"{images}, byte 2: images are bytes of shape (n, height, width), got {x.dtype} of {x.shape}.")
     if y.shape != x.shape[:1] or y.dtype.kind not in "iu":
         raise DataError(f"{labels}, byte 2: expects {len(x)} labels, one per image, got {y.dtype} of shape {y.shape}.")
+    if pool < 1 or x.shape[1] % pool or x.shape[2] % pool:
+        raise DataError(f"load_idx(pool=...) must divide images of {x.shape[1]} x {x.shape[2]} pixels, got {pool}.")
+    x = x.reshape(len(x), x.shape[1] // pool, pool, x.shape[2] // pool, pool).mean((2, 4), np.float32)
     pixels = x.shape[1] * x.shape[2]
     shape = {"rows": x.shape[1:], "pixels": (pixels, 1), "image": (1, pixels)}[layout]
     x = x.reshape(len(x), pixels)

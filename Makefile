@@ -14,14 +14,14 @@ train: $(VENV)/installed
 	$(VENV)/bin/spiketrain-eval $(RUN)
 
 test: lint
-	$(VENV)/bin/pytest -n $(WORKERS) tests
+	$(VENV)/bin/pytest -n $(WORKERS) --dist worksteal tests
 
 test-fast: $(VENV)/installed-dev
-	$(VENV)/bin/pytest -n $(WORKERS) -m "not slow" tests
+	$(VENV)/bin/pytest -n $(WORKERS) --dist worksteal -m "not slow" tests
 
 test-all: lint
-	$(VENV)/bin/pytest -n $(WORKERS) --every tests
-	NNX_GRAPH_MODE=false NNX_GRAPH_UPDATES=false $(VENV)/bin/pytest -n $(WORKERS) tests
+	$(VENV)/bin/pytest -n $(WORKERS) --dist worksteal --every tests
+	NNX_GRAPH_MODE=false NNX_GRAPH_UPDATES=false $(VENV)/bin/pytest -n $(WORKERS) --dist worksteal tests
 	@test -n "$(PYTHON312)" || { echo "make test-all needs Python 3.12: make test-all PYTHON312=/path/to/python3.12"; exit 1; }
 	$(MAKE) test PYTHON=$(PYTHON312) VENV=$(VENV)-3.12
 

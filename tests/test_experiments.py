@@ -3,6 +3,7 @@
 import importlib.util
 import json
 import math
+import re
 import sys
 
 import brainunit as u
@@ -132,5 +133,5 @@ def test_every_results_file_with_a_score_has_its_row_and_every_experiment_its_pa
     assert len(rows) == 2 and "| 50.00 % ± 0.12 | 5 |" in rows[1] and "99.24 % ± 0.12" in rows[0]
     assert "| conv 32, batch norm, lif, conv 64, batch norm, lif, dropout, linear 256, batch norm, lif |" in rows[1]
     for experiment in EXPERIMENTS:
-        page = ROOT / "experiments" / experiment.removesuffix("_without").removesuffix("_adaptive") / "README.md"
+        page = ROOT / "experiments" / re.sub("_(without|adaptive|short)$", "", experiment) / "README.md"
         assert experiment == "none" or page.is_file(), experiment

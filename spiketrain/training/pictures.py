@@ -2,6 +2,7 @@
 
 import logging
 import time
+from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,8 @@ from spiketrain.training.callbacks import Callback
 from spiketrain.training.processes import is_first, of_first
 
 log = logging.getLogger("spiketrain")
+
+LONGEST_NAME = 12  # of a class, in letters
 
 
 class Pictures(Callback):
@@ -108,7 +111,9 @@ def of_one_trial(trainer: Any, leaves: list[jax.Array], trial: int = 0) -> Any:
     model = trainer.layout.evaluation_model([leaf[0] for leaf in leaves] if trainer.members else leaves)
     out, spikes, V = record(model, x)
     title = f"{name} trial {trial}, class {trainer.classes[int(one.y[0])]}, step {trainer.step}"
-    return raster_and_traces(np.asarray(x), out, spikes, V, title=title, dt_ms=dt_in_seconds() * 1e3)
+    return raster_and_traces(
+        np.asarray(x), out, spikes, V, title=title, dt_ms=dt_in_seconds() * 1e3, classes=trainer.classes
+    )
 
 
 def record(model: Any, x: Any) -> tuple[np.ndarray, dict[str, np.ndarray], dict[str, np.ndarray]]:
@@ -131,6 +136,7 @@ def raster_and_traces(
     *,
     title: str,
     dt_ms: float,
+    classes: Sequence[str],
 ) -> Any:
     """Return a matplotlib figure: input, one raster and some traces per layer, output.
 
@@ -141,7 +147,7 @@ def raster_and_traces(
     rows = 2 + 2 * len(spikes)
     height = 1.6 * rows
     figure = new_figure(figsize=(7, height), dpi=120, layout="none")  # to find a layout takes longer than to draw it
-    figure.subplots_adjust(left=0.15, right=0.9, bottom=0.5 / height, top=1 - 0.45 / height, hspace=0.25)
+    figure.subplots_adjust(left=0.15, right=0.86, bottom=0.5 / height, top=1 - 0.45 / height, hspace=0.25)
     axes = iter(figure.subplots(rows, 1, sharex=True))
     figure.suptitle(title, fontsize=10)
 
@@ -178,7 +184,7 @@ def raster_and_traces(
         ax.set_ylabel("V before reset\n(dots: spikes)")
     ax = next(axes)
     for c in range(out.shape[-1]):
-        ax.plot(times, out[:, 0, c], lw=1.2, color=f"C{c % 10}", label=f"{c}")
+        ax.plot(times, out[:, 0, c], lw=1.2, color=f"C{c % 10}", label=_short(classes[c]))
     if out.shape[-1] <= 20:
         ax.legend(title="class", **beside)
     ax.set_ylabel("readout")
@@ -186,6 +192,11 @@ def raster_and_traces(
     ax.set_xlim(-dt_ms / 2, times[-1] + dt_ms / 2)
     figure.align_ylabels()
     return figure
+
+
+def _short(name: str) -> str:
+    """Return a name as it fits beside the axes."""
+    return name if len(name) <= LONGEST_NAME else name[: LONGEST_NAME - 1] + "…"
 
 
 def pixels(figure: Any) -> np.ndarray:

@@ -34,7 +34,7 @@ def write_ledger() -> None:
 
 def page() -> str:
     """Return the text of the page, a function of the results files alone."""
-    files = sorted([*LEDGER.parent.glob("*/results.json"), *LEDGER.parent.glob("*/*_without.json")])
+    files = sorted(path for path in LEDGER.parent.glob("*/*.json") if path.stem == "results" or "_" in path.stem)
     results = [row for file in files for row in rows(json.loads(file.read_text()))]
     head = ("experiment", "data", "model", "parameters", "score", "seeds", "time per seed", "hardware", "command")
     lines = ["| " + " | ".join(cells) + " |" for cells in (head, ["---"] * len(head), *results)]

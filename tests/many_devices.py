@@ -1,5 +1,7 @@
 """What holds on eight devices. `test_devices.py` runs this file in a process that has them."""
 
+import faulthandler
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -40,6 +42,16 @@ def test_losses_do_not_depend_on_the_number_of_devices():
         assert all(leaf.sharding.is_fully_replicated for leaf in t.leaves) == (fsdp == 1)
         np.testing.assert_allclose(several, one, rtol=1e-6)
         assert t.evaluate("test") == pytest.approx(metrics, rel=1e-4)
+
+
+def test_no_device_is_held_up_while_another_waits_for_it():
+    """More steps, and then more batches of evaluation, than XLA lets wait for a device, and no look at them between."""
+    faulthandler.dump_traceback_later(200, exit=True)  # else it would wait forever
+    settings = {"devices": 8, "epochs": 6, "eval_batch_size": 8, "log_every_steps": 1000, "save_every": 100}
+    t = make_trainer(check(VOWELS | {"trainer": VOWELS["trainer"] | settings | {"validation_fraction": 0.0}}), None)
+    result = t.fit()
+    assert result["step"] == t.total_steps > 50 and -(-len(t.splits["test"]) // t.eval_size) > 40
+    faulthandler.cancel_dump_traceback_later()
 
 
 def test_parameters_their_moments_and_averages_are_divided(data):

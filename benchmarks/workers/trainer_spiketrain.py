@@ -98,7 +98,7 @@ def alone(trainer, watched):
     """Take as many optimizer steps as were watched, of the same program on the same batches, and wait at the end."""
     import jax
 
-    from spiketrain.training import step
+    from spiketrain.training import devices, step
 
     data, train_step = step.on_devices(trainer.splits["train"], trainer.mesh), trainer.functions.train_step()
     per_epoch, first, last = trainer.steps_per_epoch, watched.first, trainer.total_steps
@@ -113,8 +113,11 @@ def alone(trainer, watched):
         leaves, sums = take(leaves, n)
     jax.block_until_ready((leaves, sums))
     before = clock()
+    dispatched = []
     for n in range(first, last):
         leaves, sums = take(leaves, n)
+        dispatched.append(sums)
+        devices.keep_up(dispatched)
     jax.block_until_ready((leaves, sums))
     return since(before) | {"steps": last - first}
 

@@ -4,6 +4,7 @@ A training step is one program of the whole batch, which the compiler divides by
 over the batch and random numbers are those of the whole batch, so one device or many differ by rounding alone.
 """
 
+from collections.abc import Sequence
 from typing import Any
 
 import jax
@@ -14,6 +15,7 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec, Sharding
 from spiketrain.errors import TrainingError
 from spiketrain.mesh import FSDP, TRIALS
 
+AHEAD = 8  # XLA lets 32 programs wait for each device of a CPU, and then holds up one device while another waits for it
 FEWEST_ON_CPU = 16  # trials per device: with fewer, products on a processor lose more than a second core gains
 
 
@@ -123,6 +125,12 @@ def taken(array: jax.Array, rows: jax.Array, steps: int | None, mesh: Mesh) -> j
     by_part = PartitionSpec(TRIALS)
     exchange = jax.shard_map(exchanged, mesh=mesh, in_specs=(by_part, PartitionSpec()), out_specs=by_part)
     return exchange(array, rows)
+
+
+def keep_up(dispatched: Sequence[Any]) -> None:
+    """Wait until the devices have computed all but the last `AHEAD` of what was dispatched, the oldest first."""
+    if len(dispatched) > AHEAD:
+        jax.block_until_ready(dispatched[-1 - AHEAD])
 
 
 def put(tree: Any, sharding: Sharding) -> Any:

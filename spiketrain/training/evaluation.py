@@ -154,7 +154,7 @@ class Evaluation:
             return operations.counts(model, shapes), len(x), valid.sum()
 
         program = jax.jit(count, out_shardings=devices.whole(self.mesh))
-        batches = jax.device_get([program(state, batch) for batch in self._batches])
+        batches = self._over_batches(lambda batch: program(state, batch))
         return operations.summed(
             self.model,
             [counts for counts, _, _ in batches],
@@ -169,9 +169,17 @@ class Evaluation:
         if name not in self._programs:
             self._programs[name] = self._program(graphdef, kind, value)
         key, strength = jax.random.key(seed), np.float32(value)
-        outputs = [self._programs[name](state, batch, key, strength) for batch in self._batches]
-        logits, losses = (np.concatenate(x)[: len(self.split)] for x in zip(*jax.device_get(outputs), strict=True))
+        outputs = self._over_batches(lambda batch: self._programs[name](state, batch, key, strength))
+        logits, losses = (np.concatenate(x)[: len(self.split)] for x in zip(*outputs, strict=True))
         return Predictions(self.split.y, logits, losses)
+
+    def _over_batches(self, program: Callable[[step.Data], Any]) -> list[Any]:
+        """Return what a program makes of each batch, on the host."""
+        found: list[Any] = []
+        for batch in self._batches:
+            found.append(program(batch))
+            devices.keep_up(found)
+        return jax.device_get(found)
 
     def _program(self, graphdef: Any, kind: str | None, value: float) -> Callable[..., Any]:
         dt_ms = environ.dt_in_seconds() * 1e3

@@ -181,6 +181,7 @@ class Trainer:
         self.step += 1
         self._profile.after(self.step, sums, self.log.say)
         self._waiting.append(sums)
+        devices.keep_up(self._waiting)
         if not self.log.has_started:
             jax.block_until_ready(sums)
             self.log.started()
@@ -320,7 +321,11 @@ class Trainer:
         return metrics.means_of_members(self._sums(name), self.members)
 
     def _sums(self, name: str) -> list[metrics.Packed]:
-        return [self._evaluate(self.leaves, batch) for batch in self._batches_of(name)]
+        sums: list[metrics.Packed] = []
+        for batch in self._batches_of(name):
+            sums.append(self._evaluate(self.leaves, batch))
+            devices.keep_up(sums)
+        return sums
 
     def _batches_of(self, name: str) -> step.Batches:
         if name not in self._batches:

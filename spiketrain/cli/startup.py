@@ -22,7 +22,7 @@ TUNABLES = ":".join(
     for name, value in {"hugetlb": 1, "mmap_max": 0, "trim_threshold": 10**11, "top_pad": 10**9}.items()
 )
 # XLA ends a process whose cores wait longer for each other, 40 s unless it is told: too little on a crowded machine.
-PATIENCE = "--xla_cpu_collective_call_terminate_timeout_seconds=3600"
+PATIENCE = "--xla_cpu_collective_call_terminate_timeout_seconds=900"
 CACHE_BYTES = 2 * 1024**3
 GIVEN = dict(os.environ)
 """The environment as the user gave it, before this process set up its own."""

@@ -19,7 +19,7 @@ IMAGES = 5000, 1000  # for training and validation, the last ones of the trainin
 
 BOUNDS = {
     "smnist_short": ({"trainer": {"epochs": 4}, "data": {"pool": 4}}, 0.36),
-    "psmnist_short": ({"trainer": {"epochs": 4}, "data": {"pool": 4}}, 0.2),
+    "psmnist_short": ({"trainer": {"epochs": 4}, "data": {"pool": 4}}, 0.82),
     "fashion_rows": ({"trainer": {"epochs": 2}}, 0.72),
     "spoken_digits": ({"trainer": {"epochs": 2, "validation_fraction": 0.1}}, 0.78),
 }
@@ -41,7 +41,7 @@ def test_a_short_setting_reaches_its_bound(experiment, tmp_path):
     sections = {name: config[name] | changes.get(name, {}) for name in ("trainer", "data")}
     sections["data"] = sections["data"] | path
     result = trained(experiment, sections)
-    assert result["validation"]["accuracy"] >= bound
+    assert result["validation"]["accuracy"] >= bound, result["validation"]
 
 
 def trained(experiment, changes):

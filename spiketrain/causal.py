@@ -64,10 +64,7 @@ def by_frequencies(x: jax.Array, kernel: jax.Array) -> jax.Array:
 
     cos, sin, cos_back, sin_back = (m.astype(x.dtype) for m in _transforms(length))
     along = partial(jnp.tensordot, axes=1, precision=full_precision())
-    of_x, rows = (
-        jnp.concatenate([along(cos, x), along(sin, x)], 1),
-        x.shape[1],
-    )  # the real rows, then the imaginary ones
+    rows, of_x = x.shape[1], jnp.concatenate([along(cos, x), along(sin, x)], 1)  # real rows, then imaginary ones
     k_re, k_im = along(cos[:, : past + 1], kernel), along(sin[:, : past + 1], kernel)
     # Four real products in two calls: with three there are fewer operations, and sums of kernels to be moved.
     times = partial(lax.dot_general, dimension_numbers=(((2,), (1,)), ((0,), (0,))), precision=full_precision())

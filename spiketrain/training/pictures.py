@@ -184,7 +184,9 @@ def raster_and_traces(
         ax.set_ylabel("V before reset\n(dots: spikes)")
     ax = next(axes)
     for c in range(out.shape[-1]):
-        ax.plot(times, out[:, 0, c], lw=1.2, color=f"C{c % 10}", label=_short(classes[c]) if c < len(classes) else f"{c}")
+        ax.plot(
+            times, out[:, 0, c], lw=1.2, color=f"C{c % 10}", label=_short(classes[c]) if c < len(classes) else f"{c}"
+        )
     if out.shape[-1] <= 20:
         ax.legend(title="class", **beside)
     ax.set_ylabel("readout")

@@ -166,7 +166,7 @@ def test_silent_and_saturated_layers_are_named_once_with_what_to_change(tmp_path
     config = small(path, model__input_scale=scale, model__dropout=0.0, callbacks={"firing_rates": {"saturated": 0.3}})
     make_trainer(config, None).fit()
     [message] = caplog.messages
-    assert message.startswith("layer spiking/0 ") and says in message and "model.input_scale" in message
+    assert message.startswith("layer spiking/0 ") and says in message and "callbacks.aim_at_rate" in message
 
 
 def test_quiet_where_layers_fire(caplog):

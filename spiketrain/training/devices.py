@@ -15,9 +15,8 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec, Sharding
 from spiketrain.errors import TrainingError
 from spiketrain.mesh import FSDP, TRIALS
 
-AHEAD = (
-    12  # XLA lets 32 programs wait for each device of a CPU, and then holds up one device while another waits for it
-)
+# XLA lets 32 programs wait for each device of a CPU, and then holds up one device while another waits for it.
+AHEAD = 12
 FEWEST_ON_CPU = 16  # trials per device: with fewer, products on a processor lose more than a second core gains
 
 

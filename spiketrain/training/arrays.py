@@ -127,7 +127,8 @@ def read(folder: Path, described: Described, like: Mapping[str, jax.Array]) -> H
             found = checkpointer.restore(folder, args=arguments) if filled else {}
     except Exception as error:  # orbax and tensorstore raise whatever their parsers do
         raise ValueError(" ".join(f"{folder.name}: {error}".split())[:500]) from error
-    return _parts({row: found.get(row, np.empty(x.shape, x.dtype)) for row, x in rows.items()}, like, described)
+    empty = {row: np.empty(x.shape, x.dtype) for row, x in rows.items() if not x.size}
+    return _parts(found | empty, like, described)
 
 
 def _require_stored_as(row: Path, like: jax.ShapeDtypeStruct) -> None:
@@ -173,12 +174,12 @@ def _places(described: Described) -> dict[str, Place]:
 def _rows(like: Mapping[str, jax.Array], described: Described) -> dict[str, jax.ShapeDtypeStruct]:
     """Return the shapes and data types of the rows in which some arrays lie."""
     places, rows = _places(described), {}
+    lengths = {place.row: place.stop for place in places.values()}  # the last place of a row ends it
     for name, x in like.items():
         if name not in places:
             raise ValueError(f"array `{name}` is missing")
         bits, row = _bits(x), places[name].row
-        length = max(place.stop for place in places.values() if place.row == row)
-        rows[row] = jax.ShapeDtypeStruct((length, *bits.shape[x.ndim :]), bits.dtype)
+        rows[row] = jax.ShapeDtypeStruct((lengths[row], *bits.shape[x.ndim :]), bits.dtype)
     return rows
 
 

@@ -50,7 +50,7 @@ def main() -> None:
     budget.add_argument("--rounds", type=int, default=7)
     run = commands.add_parser("trainer", help="what a run takes besides its optimizer steps")
     run.add_argument("--experiment", default="vowels")
-    run.add_argument("--rounds", type=int, default=9)
+    run.add_argument("--rounds", type=int, default=21)
     learned = commands.add_parser("delays", help="layers with learned delays in several forms")
     learned.add_argument("--T", type=int, default=100)
     learned.add_argument("--B", type=int, nargs="+", default=[64, 256])

@@ -82,10 +82,9 @@ def added(batches: Sequence[Packed]) -> Packed:
     """
     if len({sums.places for sums in batches}) > 1:
         raise TrainingError(f"The sums of {batches[0].places} and of {batches[-1].places} cannot be added.")
-    rows = jax.device_get([sums.flat for sums in batches])
-    total = np.zeros(rows[0].shape)
-    for row in rows:
-        total += row
+    total = np.zeros(batches[0].flat.shape)
+    for sums in batches:
+        total += np.asarray(sums.flat)
     return Packed(total, batches[0].places)
 
 
@@ -124,9 +123,9 @@ def means_of_members(batches: Sequence[Packed], members: int) -> list[dict[str, 
 def _means(sums: Sums) -> dict[str, float]:
     result = {}
     for name, (total, count) in sums.items():
-        result[name] = float(np.mean(total / count)) if np.all(count) else float("nan")
+        result[name] = float((total / count).mean()) if count.all() else float("nan")
         if name.startswith("rate_hz/"):
-            result[name.replace("rate_hz/", "silent/", 1)] = float(np.mean(total == 0))
+            result[name.replace("rate_hz/", "silent/", 1)] = float((total == 0).mean())
     return result
 
 

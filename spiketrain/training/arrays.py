@@ -1,15 +1,14 @@
 """Named arrays on disk, through orbax: written from copies on the host, read into the model's own shapes.
 
-Arrays of one data type lie one after the other in a row, in the order in which the meta data names them, and parameters
-in rows of their own. An array of a model is often small, and a file for each takes longer than what is in it.
+The bytes of all arrays lie in one row, in the order in which the meta data names them. An array of a model is often
+small, and a file for each takes longer than what is in it.
 
-Orbax finds its arrays by what the files say. All of that is compared with what is wanted before an array is read. Each
-row is files of its own, which say their size: a database of them all (OCDBT) can be forged to unpack into any memory,
-and is neither written nor opened.
+Orbax finds the row by what the files say. All of that is compared with what is wanted before it is read. The row is a
+file of its own, which says its size: a database (OCDBT) can be forged to unpack into any memory, and is neither written
+nor opened.
 """
 
 import logging
-import math
 import os
 import re
 import shutil
@@ -32,25 +31,21 @@ Described = Mapping[str, Any]
 PARAMS = "params/"
 """What the names of parameters begin with."""
 
+ROW = "arrays"
+ALIGNED = 8  # each array begins at a multiple of so many bytes
+
 
 class Copies(NamedTuple):
-    """Arrays on the host by name, each a part of one of the rows."""
+    """Arrays on the host by name, each a part of the row."""
 
     named: Host
-    rows: Host
-
-
-class Place(NamedTuple):
-    """Where an array lies: in which row, from which element to which."""
-
-    row: str
-    start: int
-    stop: int
+    row: np.ndarray
 
 
 def describe(x: Any) -> list[Any]:
-    """Return the shape and the data type of an array, as JSON."""
-    return [list(x.shape), str(x.dtype)]
+    """Return the shape, the data type and the number of bytes of an array, as JSON."""
+    bits = _bits(x)
+    return [list(x.shape), str(x.dtype), bits.size * bits.dtype.itemsize]
 
 
 def to_host(named: Mapping[str, jax.Array]) -> Copies:
@@ -62,9 +57,9 @@ def to_host(named: Mapping[str, jax.Array]) -> Copies:
     for x in data.values():
         if x.is_fully_addressable:
             x.copy_to_host_async()  # all of them at once
-    described = {name: describe(x) for name, x in named.items()}
-    rows = {row: np.empty(like.shape, like.dtype) for row, like in _rows(named, described).items()}
-    copies = Copies(_parts(rows, named, described), rows)
+    places, size = _places({name: describe(x) for name, x in named.items()})
+    row = np.zeros(size, np.uint8)
+    copies = Copies({name: _part(row, places[name], x) for name, x in named.items()}, row)
     for name, x in data.items():
         copies.named[name][...] = _whole(x)
     return copies
@@ -81,19 +76,17 @@ def checksum(array: np.ndarray) -> int:
     return zlib.crc32(np.ascontiguousarray(array).reshape(-1).view(np.uint8).data)
 
 
-def write(folder: Path, rows: Host) -> None:
-    """Write rows into a new folder, from this process alone.
+def write(folder: Path, row: np.ndarray) -> None:
+    """Write a row into a new folder, from this process alone.
 
     Raises:
         OSError: the disk is full, read-only, gone.
     """
-    filled = {row: x for row, x in rows.items() if x.size}  # orbax stores no others
-    needed = sum(x.nbytes for x in filled.values())
-    if (free := shutil.disk_usage(folder.parent).free) < needed:
-        raise OSError(28, f"{os.strerror(28)}: {free} bytes are free and {needed} are needed", str(folder))
+    if (free := shutil.disk_usage(folder.parent).free) < row.nbytes:
+        raise OSError(28, f"{os.strerror(28)}: {free} bytes are free and {row.nbytes} are needed", str(folder))
+    folder.mkdir()
     try:
-        with _checkpointer() as checkpointer:
-            checkpointer.save(folder, args=ocp.args.PyTreeSave(filled))
+        _handler().save(folder, args=ocp.args.PyTreeSave({ROW: row}))
     except ValueError as error:  # tensorstore's own, which holds the number of the system's
         if found := re.search(r"os_error_code='(\d+)'", str(error)):
             raise OSError(int(found[1]), os.strerror(int(found[1])), str(folder)) from error
@@ -109,95 +102,70 @@ def read(folder: Path, described: Described, like: Mapping[str, jax.Array]) -> H
         like: those that are wanted, each of the shape and data type of its like.
 
     Raises:
-        ValueError: naming a row that is missing, or of another shape or data type.
+        ValueError: naming what is missing, or of another shape or data type.
     """
-    rows = _rows(like, described)
-    filled = {row: x for row, x in rows.items() if x.size}
+    places, size = _places(described)
+    if missing := sorted(like.keys() - places.keys()):
+        raise ValueError(f"array `{missing[0]}` is missing")
     try:
         if any(path.name.endswith("ocdbt") for path in folder.rglob("*")):
             raise ValueError("it holds a database")
-        for row, x in filled.items():
-            _require_stored_as(folder / row, x)
-        with _checkpointer() as checkpointer:
-            arguments = ocp.args.PyTreeRestore(
-                item=filled,
-                restore_args={row: ocp.RestoreArgs(restore_type=np.ndarray) for row in filled},
-                partial_restore=True,
-            )
-            found = checkpointer.restore(folder, args=arguments) if filled else {}
+        _require_stored(folder / ROW, size)
+        arguments = ocp.args.PyTreeRestore(
+            item={ROW: jax.ShapeDtypeStruct((size,), np.uint8)},
+            restore_args={ROW: ocp.RestoreArgs(restore_type=np.ndarray)},
+        )
+        row = _handler().restore(folder, args=arguments)[ROW]
     except Exception as error:  # orbax and tensorstore raise whatever their parsers do
         raise ValueError(" ".join(f"{folder.name}: {error}".split())[:500]) from error
-    empty = {row: np.empty(x.shape, x.dtype) for row, x in rows.items() if not x.size}
-    return _parts(found | empty, like, described)
+    return {name: _part(row, places[name], x) for name, x in like.items()}
 
 
-def _require_stored_as(row: Path, like: jax.ShapeDtypeStruct) -> None:
-    """Refuse a row that is not one file of the size that is wanted before it takes memory."""
-    name = f"row `{row.parent.name}/{row.name}`"
+def _require_stored(row: Path, size: int) -> None:
+    """Refuse a row that is not one file of so many bytes before it takes memory."""
     if not (row / ".zarray").exists():
-        raise ValueError(f"{name} is missing")
+        raise ValueError(f"{row.name} is missing")
     stored = parse_json(read_bytes(row / ".zarray", JSON_BYTES))
     shape, chunks, dtype = (stored[key] for key in ("shape", "chunks", "dtype"))
     of_files = sum(path.stat().st_size for path in row.iterdir() if path.name != ".zarray")
-    if (
-        shape != list(like.shape)
-        or chunks != shape
-        or np.dtype(dtype) != like.dtype
-        or stored["compressor"]
-        or of_files != like.size * like.dtype.itemsize
-    ):
-        raise ValueError(f"{name} is stored as {shape} {dtype} in pieces of {chunks} and {of_files} bytes")
+    if shape != [size] or chunks != shape or dtype != "|u1" or stored["compressor"] or of_files != size:
+        raise ValueError(f"{row.name} is stored as {shape} {dtype} in pieces of {chunks} and {of_files} bytes")
 
 
-def _places(described: Described) -> dict[str, Place]:
-    """Return where each array lies.
+def _places(described: Described) -> tuple[dict[str, slice], int]:
+    """Return which bytes of the row each array takes, and the length of the row.
 
     Raises:
         ValueError: an array is not described as `describe` does.
     """
-    ends: dict[str, int] = {}
-    places = {}
+    places, end = {}, 0
     for name, entry in described.items():
-        try:
-            shape, dtype = entry
-            if not all(type(n) is int and n >= 0 for n in shape):
-                raise ValueError
-            row = f"{'params' if name.startswith(PARAMS) else 'training'}/{re.sub('[^a-z0-9]+', '_', dtype).strip('_')}"
-        except (TypeError, ValueError):
-            raise ValueError(f"array `{name}` is described as {str(entry)[:100]}") from None
-        start = ends.get(row, 0)
-        ends[row] = start + math.prod(shape)
-        places[name] = Place(row, start, ends[row])
-    return places
+        if not (isinstance(entry, list) and len(entry) == 3 and type(entry[2]) is int and entry[2] >= 0):
+            raise ValueError(f"array `{name}` is described as {str(entry)[:100]}")
+        places[name] = slice(end, end + entry[2])
+        end += -(-entry[2] // ALIGNED) * ALIGNED
+    return places, end
 
 
-def _rows(like: Mapping[str, jax.Array], described: Described) -> dict[str, jax.ShapeDtypeStruct]:
-    """Return the shapes and data types of the rows in which some arrays lie."""
-    places, rows = _places(described), {}
-    lengths = {place.row: place.stop for place in places.values()}  # the last place of a row ends it
-    for name, x in like.items():
-        if name not in places:
-            raise ValueError(f"array `{name}` is missing")
-        bits, row = _bits(x), places[name].row
-        rows[row] = jax.ShapeDtypeStruct((lengths[row], *bits.shape[x.ndim :]), bits.dtype)
-    return rows
+def _part(row: np.ndarray, place: slice, like: jax.Array) -> np.ndarray:
+    """Return the array that lies at a place of the row.
+
+    Raises:
+        ValueError: another number of bytes lies there.
+    """
+    bits = _bits(like)
+    return row[place].view(bits.dtype).reshape(bits.shape)
 
 
-def _parts(rows: Host, like: Mapping[str, jax.Array], described: Described) -> Host:
-    """Return arrays as parts of their rows."""
-    places = _places(described)
-    return {name: rows[(p := places[name]).row][p.start : p.stop].reshape(_bits(x).shape) for name, x in like.items()}
-
-
-def _checkpointer() -> ocp.Checkpointer:
+def _handler() -> ocp.PyTreeCheckpointHandler:
+    """Return what writes and reads arrays in a folder; that a folder appears as a whole is not left to orbax."""
     for name in ("absl", "orbax"):
         logging.getLogger(name).setLevel(logging.CRITICAL)  # what they log with a traceback they also raise
     own = jax.process_index()
     alone = ocp.options.MultiprocessingOptions(
         primary_host=own, active_processes={own}, barrier_sync_key_prefix=f"spiketrain_{own}"
     )
-    handler = ocp.PyTreeCheckpointHandler(use_ocdbt=False, use_compression=False, multiprocessing_options=alone)
-    return ocp.Checkpointer(handler, multiprocessing_options=alone)
+    return ocp.PyTreeCheckpointHandler(use_ocdbt=False, use_compression=False, multiprocessing_options=alone)
 
 
 def _bits(x: jax.Array) -> Any:

@@ -4,7 +4,6 @@ A training step is one program of the whole batch, which the compiler divides by
 over the batch and random numbers are those of the whole batch, so one device or many differ by rounding alone.
 """
 
-from collections.abc import Sequence
 from typing import Any
 
 import jax
@@ -128,10 +127,10 @@ def taken(array: jax.Array, rows: jax.Array, steps: int | None, mesh: Mesh) -> j
     return exchange(array, rows)
 
 
-def keep_up(dispatched: Sequence[Any]) -> None:
-    """Wait until the devices have computed all but the last `AHEAD` of what was dispatched, the oldest first."""
+def keep_up(dispatched: list[Any]) -> None:
+    """Wait until the devices have computed all but the last `AHEAD` of what was dispatched one by one, and fetch that."""
     if len(dispatched) > AHEAD:
-        jax.block_until_ready(dispatched[-1 - AHEAD])
+        dispatched[-1 - AHEAD] = jax.tree.map(np.array, dispatched[-1 - AHEAD])
 
 
 def put(tree: Any, sharding: Sharding) -> Any:

@@ -167,7 +167,7 @@ class RunLog:
             f"{k} {v:.4g}" if k.endswith("loss") else f"{k} {100 * v:.1f} %" for k, v in self._shown.items()
         )
         if self._bar is not None:
-            if now or time_now - self._last_line > 0.25:
+            if now or time_now - self._last_line > 0.5:
                 self._last_line = time_now
                 self._bar.update(
                     self._task, completed=self._step, speed=f"{speed:.0f} steps/s", metrics=text, refresh=True

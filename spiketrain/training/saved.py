@@ -1,6 +1,6 @@
 """One saved step: the whole training state, the configuration and what produced them, in a folder.
 
-It holds `state` (arrays in rows, as orbax writes them), `meta.json`, which says what lies in them, and a manifest with
+It holds `state` (all arrays in a row, as orbax writes it), `meta.json`, which says what lies in it, and a manifest with
 size and checksum of every file, the checksum of every array, and its own. Damage is recognised before a number is used:
 by the file that differs, or by the array if all files are what was written. No name or size that a file states decides
 what is opened.
@@ -20,7 +20,7 @@ from spiketrain.errors import CheckpointError
 from spiketrain.training import arrays
 from spiketrain.training.state import Layout
 
-FORMAT = 4
+FORMAT = 5
 STATE, META, MANIFEST = "state", "meta.json", "manifest.json"
 BLOCK = 1 << 22
 
@@ -49,14 +49,15 @@ def write(folder: Path, copies: arrays.Copies, meta: bytes) -> None:
         OSError: the disk is full, read-only, gone.
     """
     folder.mkdir()
-    arrays.write(folder / STATE, copies.rows)
+    arrays.write(folder / STATE, copies.row)
     (folder / META).write_bytes(meta)
-    files = {name: _size_and_checksum(path) for name, path in _files(folder).items()}
-    (folder / MANIFEST).write_bytes(_manifest(files, {name: arrays.checksum(x) for name, x in copies.named.items()}))
-    for path in [*_files(folder).values(), folder / MANIFEST]:
+    files = _files(folder)
+    sizes = {name: _size_and_checksum(path) for name, path in files.items()}
+    (folder / MANIFEST).write_bytes(_manifest(sizes, {name: arrays.checksum(x) for name, x in copies.named.items()}))
+    for path in [*files.values(), folder / MANIFEST]:
         sync(path)
     for place, _, _ in os.walk(folder):
-        sync(Path(place))
+        sync(place)
 
 
 def read_meta(step_folder: Path) -> dict[str, Any]:
@@ -242,7 +243,7 @@ def _is_number(x: Any) -> bool:
     return type(x) is float and x == x or type(x) is int and abs(x) < 2**63
 
 
-def sync(path: Path) -> None:
+def sync(path: Path | str) -> None:
     """Bring a file, or the names in a folder, to the disk."""
     if os.name == "posix":  # elsewhere a folder cannot be opened
         descriptor = os.open(path, os.O_RDONLY)

@@ -61,6 +61,10 @@ class Layout(NamedTuple):
         params = state.params if state.ema is None else state.ema
         return self.model(params, state.rest, training=False)
 
+    def value(self, leaves: list[jax.Array], name: str) -> jax.Array:
+        """Return the leaf of that name."""
+        return leaves[self.names.index(name)]
+
     def replace(self, leaves: list[jax.Array], name: str, value: Any) -> list[jax.Array]:
         """Return leaves of which the one of that name has another value."""
         i = self.names.index(name)

@@ -227,7 +227,7 @@ class Trainer:
     @property
     def rate(self) -> float:
         """The factor of every update."""
-        return float(np.max(self.layout.state(self.leaves).rate))
+        return float(np.max(self.layout.value(self.leaves, "rate")))
 
     def tell(self, event: str, *about: Any) -> None:
         """Call a method of every callback."""
@@ -357,7 +357,7 @@ class Trainer:
 
     def _bad(self) -> int:
         """Return the first step whose loss or gradient was not finite and that ends or sets back training, or -1."""
-        of_members = np.atleast_1d(self.layout.state(self.leaves).bad)
+        of_members = np.atleast_1d(self.layout.value(self.leaves, "bad"))
         return int(min((step for step in of_members if step >= 0), default=-1))
 
     def _log_training(self) -> bool:

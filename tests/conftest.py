@@ -1,8 +1,12 @@
 """Fixtures that the whole suite shares. Tests run on the CPU, with warnings as errors (see pyproject.toml)."""
 
 import os
+import tempfile
 
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
+if "PYTEST_XDIST_WORKER" not in os.environ:  # what is equal is compiled once, whichever process needs it
+    COMPILED = tempfile.TemporaryDirectory(prefix="spiketrain-compiled-")
+    os.environ |= {"JAX_COMPILATION_CACHE_DIR": COMPILED.name, "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0"}
 
 import brainunit as u
 import hypothesis
@@ -11,7 +15,7 @@ import pytest
 
 from spiketrain import environ
 
-from runs import compiled_once, write_data
+from runs import write_data
 
 hypothesis.settings.register_profile("core", deadline=None, max_examples=30, derandomize=True)
 hypothesis.settings.load_profile("core")
@@ -47,8 +51,8 @@ def x64():
 
 @pytest.fixture(scope="module")
 def one_ms():
-    """Train with a time step of one millisecond, and compile what is equal once: for a whole module, as `x64` is."""
-    with environ.context(dt=1.0 * u.ms), compiled_once():
+    """Train with a time step of one millisecond: for a whole module, as `x64` is."""
+    with environ.context(dt=1.0 * u.ms):
         yield
 
 

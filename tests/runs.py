@@ -4,13 +4,9 @@ import json
 import os
 import subprocess
 import sys
-import tempfile
-from contextlib import contextmanager
 from pathlib import Path
 
-import jax
 import numpy as np
-from jax.experimental.compilation_cache import compilation_cache
 
 from spiketrain.config.check import check
 from spiketrain.data.dataset import Dataset, Split
@@ -74,27 +70,10 @@ def words(path):
     ]
 
 
-CACHE = tempfile.TemporaryDirectory(prefix="spiketrain-compiled-")
-
-
-@contextmanager
-def compiled_once():
-    """Reuse compiled functions from one test to the next, as far as their code and shapes are equal."""
-    names = ("jax_compilation_cache_dir", "jax_persistent_cache_min_compile_time_secs")
-    before = {name: getattr(jax.config, name) for name in names}
-    for name, value in zip(names, (CACHE.name, 0), strict=True):
-        jax.config.update(name, value)
-    yield
-    for name, value in before.items():
-        jax.config.update(name, value)
-    compilation_cache.reset_cache()
-
-
 def environment(*folders, **variables):
     """Return the environment of a child process, which finds spiketrain where this process does."""
     path = os.pathsep.join(map(str, [*folders, ROOT, *filter(None, [os.environ.get("PYTHONPATH")])]))
-    cache = {"JAX_COMPILATION_CACHE_DIR": CACHE.name, "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0"}
-    return os.environ | cache | {"PYTHONPATH": path} | variables
+    return os.environ | {"PYTHONPATH": path} | variables
 
 
 def command(module, *arguments, cwd, check=False, before=()):

@@ -136,7 +136,7 @@ def setting(path, value):
         ("config.data.path", "nowhere.npz", "nowhere.npz does not exist"),
         ("config", {}, "was saved without a configuration"),
         ("config", [], "it is damaged ('config' in meta.json is wrong)"),
-        ("format", 5, "has checkpoint format 5; this version reads 4"),
+        ("format", 4, "has checkpoint format 4; this version reads 5"),
         ("leaves", {}, "belongs to another model: "),
         ("leaves", None, "it is damaged ('leaves' in meta.json is wrong)"),
     ],

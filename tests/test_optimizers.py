@@ -23,7 +23,7 @@ from spiketrain.training.groups import grouped
 from spiketrain.training.patterns import first_matches
 from spiketrain.training.run import make_trainer
 
-from runs import compiled_once, small
+from runs import small
 
 seeds = st.integers(0, 2**31 - 1)
 few = settings(max_examples=8)  # of tests that run op by op
@@ -362,7 +362,7 @@ def test_a_run_obeys_its_groups_and_constraints_and_resumes_with_them(data, tmp_
     groups = {"linear/*": {"frozen": True}, "*/tau*": {"learning_rate": 1e-3, "weight_decay": 0.0}}
     optimizer = {"name": "adamw", "learning_rate": 0.1, "groups": groups, "constraints": {"*/comm/weight": "dale"}}
     config = small(data, optimizer=optimizer, schedule="constant", trainer__epochs=2)
-    with environ.context(dt=1.0 * u.ms), compiled_once():
+    with environ.context(dt=1.0 * u.ms):
         trainer = make_trainer(config, tmp_path)
         before = arrays(trainer)
         trainer.fit()

@@ -19,7 +19,7 @@ from spiketrain.training import processes
 from spiketrain.training.checkpoint import steps_in
 from spiketrain.training.run import train
 
-from runs import compiled_once, environment, record, small
+from runs import environment, record, small
 
 SCRIPT = Path(__file__).with_name("one_of_several.py")
 
@@ -61,7 +61,7 @@ def wait_until(condition, running):
 
 @pytest.mark.slow
 def test_a_signal_or_a_kill_of_one_ends_both_and_they_resume(tmp_path, data):
-    with environ.context(dt=1.0 * u.ms), compiled_once():
+    with environ.context(dt=1.0 * u.ms):
         config = small(data, trainer__batch_size=8, trainer__epochs=40, trainer__log_every_steps=1)
         _, whole = train(config, tmp_path / "whole")
     folder = tmp_path / "run"

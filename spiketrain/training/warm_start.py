@@ -10,7 +10,7 @@ import optax
 
 from spiketrain.errors import CheckpointError
 from spiketrain.training import saved
-from spiketrain.training.arrays import PARAMS
+from spiketrain.training.arrays import PARAMS, describe
 from spiketrain.training.checkpoint import find
 from spiketrain.training.constraints import project
 from spiketrain.training.devices import put
@@ -77,14 +77,14 @@ def warm_start(
 
 
 def _misfit(x: jax.Array, saved: Any) -> str:
-    own = [list(x.shape), str(x.dtype)]
+    own = describe(x)
     if saved is None:
         return "the checkpoint has none of that path"
     return "" if saved == own else f"{_show(own)}, and the checkpoint has {_show(saved)}"
 
 
 def _show(described: Any) -> str:
-    return " of type ".join(map(str, described)) if isinstance(described, list) else repr(described)
+    return " of type ".join(map(str, described[:2])) if isinstance(described, list) else repr(described)
 
 
 def _paths(names: Any) -> list[str]:

@@ -1,6 +1,6 @@
 """What a training run survives: faults injected into real processes, and the end compared with that of a run without.
 
-python tests/faults.py                    everything: about half an hour on one core
+python tests/faults.py                    everything: about a quarter of an hour on one core
 python tests/faults.py --short            a few of each
 python tests/faults.py --only SIGKILL     the rows whose name holds a word
 python tests/faults.py --json docs/faults.json && python scripts/faults_table.py    for the manual

@@ -227,6 +227,7 @@ def _sense(config: dict[str, Any]) -> None:
     for name in ("devices", "length_buckets", "piece_steps", "save_every_steps"):
         value = trainer[name]
         _require(value is None or value >= 1, f"trainer.{name} must be at least 1 or null, got {value}.")
+    _require(trainer["workers"] >= 0, f"trainer.workers must be at least 0, got {trainer['workers']}.")
     _require(trainer["fsdp"] >= 1, f"trainer.fsdp must be at least 1, got {trainer['fsdp']}.")
     members = config["ensemble"]
     _require(1 <= members <= 10_000, f"ensemble must lie in [1, 10000], got {members}.")

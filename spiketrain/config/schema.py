@@ -500,6 +500,7 @@ class Npz:
     """Your own arrays; see `spiketrain.data.npz.load_npz`."""
 
     path: str = ""
+    stream: bool = False
 
 
 @dataclass
@@ -523,6 +524,7 @@ class Binned:
     pool: int = 1
     clip: bool = False
     padding: str = one_of("after_last_event", "none")
+    stream: bool = False
 
 
 @dataclass
@@ -917,6 +919,7 @@ class TrainerSettings:
     non_finite: str = one_of("raise", "skip", "roll_back")
     devices: int | None = None
     fsdp: int = 1
+    workers: int = 0
     length_buckets: int | None = None
     piece_steps: int | None = None
     memory_mb: float | None = None

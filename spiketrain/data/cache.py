@@ -8,8 +8,9 @@ from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from spiketrain.data.event_npz import read_events, save_events
+from spiketrain.data.event_npz import map_events, read_events, save_events
 from spiketrain.data.events import Events
+from spiketrain.data.events_on_disk import EventsOnDisk
 from spiketrain.errors import DataError
 
 log = logging.getLogger(__name__)
@@ -21,6 +22,7 @@ LIMIT = 16 * 2**30
 LEAST = 1 << 20  # smaller files are parsed as fast as they are looked up
 
 Parsed = tuple[dict[str, Events], tuple[str, ...]]
+Kept = tuple[Mapping[str, Events | EventsOnDisk], tuple[str, ...]]
 
 
 def cache_folder() -> Path | None:
@@ -47,23 +49,32 @@ def key_of(files: Iterable[Path], parameters: Mapping[str, Any]) -> str:
     return digest.hexdigest()
 
 
-def cached(files: Iterable[Path], parameters: Mapping[str, Any], parse: Callable[[], Parsed]) -> Parsed:
+def cached(
+    files: Iterable[Path], parameters: Mapping[str, Any], parse: Callable[[], Parsed], *, stream: bool = False
+) -> Kept:
     """Return `parse()`, or what it gave before for files of the same content and the same parameters.
 
     What cannot be kept, or is damaged when it is read, is parsed again. The files that were not used for longest are
-    removed, so that `LIMIT` bytes are not exceeded.
+    removed, so that `LIMIT` bytes are not exceeded, or this one is the only one.
 
     Args:
         files: all that `parse` reads, in an order that does not change.
         parameters: all else that the result depends on, as JSON could hold it; the name of the reader among them.
         parse: returns splits of events and the names of their classes.
+        stream: whether events stay in the kept file until they are asked for.
+
+    Raises:
+        DataError: events are to stay in a file, and none can be kept.
     """
     folder, files = cache_folder(), list(files)
-    if folder is None or sum(file.stat().st_size for file in files) < LEAST:
+    if folder is None and stream:
+        raise DataError("data.stream reads events from where they are kept, and SPIKETRAIN_CACHE=off keeps nothing.")
+    if folder is None or not stream and sum(file.stat().st_size for file in files) < LEAST:
         return parse()
     kept = folder / f"{key_of(files, parameters)}.npz"
+    found: Kept
     try:
-        found = read_events(kept)
+        found = map_events(kept) if stream else read_events(kept)
         os.utime(kept)
         return found
     except (DataError, OSError):
@@ -71,14 +82,17 @@ def cached(files: Iterable[Path], parameters: Mapping[str, Any], parse: Callable
     parsed = parse()
     try:
         save_events(kept, *parsed)
-        _remove_oldest(folder, LIMIT)
+        _remove_oldest(folder, LIMIT, besides=kept)
+        return map_events(kept) if stream else parsed
     except OSError as error:
+        if stream:
+            raise DataError(f"data.stream: events cannot be kept: {error}. Set SPIKETRAIN_CACHE=FOLDER.") from None
         log.warning("Parsed events are not kept: %s. SPIKETRAIN_CACHE=FOLDER keeps them elsewhere.", error)
     return parsed
 
 
-def _remove_oldest(folder: Path, limit: int) -> None:
-    """Remove the files that were not used for longest, until what is left fits into `limit` bytes."""
+def _remove_oldest(folder: Path, limit: int, *, besides: Path) -> None:
+    """Remove the files that were not used for longest, `besides` this one, until what is left fits into `limit` bytes."""
     entries = []
     for path in folder.glob("*.npz"):
         try:
@@ -89,5 +103,7 @@ def _remove_oldest(folder: Path, limit: int) -> None:
     for _, size, path in sorted(entries):
         if total <= limit:
             break
+        if path == besides:
+            continue
         path.unlink(missing_ok=True)
         total -= size

@@ -9,7 +9,10 @@ from spiketrain.errors import DataError, ShapeError
 
 
 class LabelledTrials(Protocol):
-    """What a data set is made of: trials that can be counted and chosen from, dense in `Split`, events in `EventSplit`."""
+    """What a data set is made of: trials that can be counted and chosen from.
+
+    They are dense in `Split` and `SplitOnDisk`, and events in `EventSplit`.
+    """
 
     @property
     def lengths(self) -> np.ndarray:
@@ -22,6 +25,10 @@ class LabelledTrials(Protocol):
     @property
     def shape(self) -> tuple[int, int]:
         """The number of steps T and of channels C."""
+
+    @property
+    def streams(self) -> bool:
+        """Whether trials stay on disk, and are read for one batch at a time."""
 
     def __len__(self) -> int: ...
 
@@ -55,13 +62,11 @@ class Split:
     y: np.ndarray
 
     def __post_init__(self):
-        x, lengths, y = np.asarray(self.x), np.asarray(self.lengths), np.asarray(self.y)
-        _check_shapes(x, lengths, y)
-        _check_integers("lengths", lengths, 1, x.shape[1], "T")
-        _check_integers("y", y, 0, np.iinfo(np.int32).max, "the largest int32")
+        x = np.asarray(self.x)
+        lengths, y = checked(x, np.asarray(self.lengths), np.asarray(self.y))
         object.__setattr__(self, "x", _zero_padded(x, lengths))
-        object.__setattr__(self, "lengths", lengths.astype(np.int32))
-        object.__setattr__(self, "y", y.astype(np.int32))
+        object.__setattr__(self, "lengths", lengths)
+        object.__setattr__(self, "y", y)
 
     def __len__(self):
         return len(self.y)
@@ -70,6 +75,11 @@ class Split:
     def shape(self) -> tuple[int, int]:
         """T and C."""
         return self.x.shape[1:]
+
+    @property
+    def streams(self) -> bool:
+        """No: the trials are in memory."""
+        return False
 
     def take(self, indices: Any) -> "Split":
         """Return the trials at `indices` (integers, a mask or a slice), in that order."""
@@ -176,6 +186,18 @@ def split_validation(split: Trials, fraction: float, seed: int) -> tuple[Trials,
             f"{counts.max()}. Write a larger fraction, or 0 for no validation."
         )
     return split.take(~held_out), split.take(held_out)
+
+
+def checked(x: np.ndarray, lengths: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return lengths and labels of the trials of x as `Split` stores them; what x holds is not looked at.
+
+    Raises:
+        ShapeError, DataError: as `Split`.
+    """
+    _check_shapes(x, lengths, y)
+    _check_integers("lengths", lengths, 1, x.shape[1], "T")
+    _check_integers("y", y, 0, np.iinfo(np.int32).max, "the largest int32")
+    return lengths.astype(np.int32), y.astype(np.int32)
 
 
 def _check_shapes(x: np.ndarray, lengths: np.ndarray, y: np.ndarray) -> None:

@@ -5,9 +5,10 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from spiketrain.data.dataset import Dataset
-from spiketrain.data.event_npz import read_events
+from spiketrain.data.event_npz import map_events, read_events
 from spiketrain.data.event_split import PADDING, EventSplit
 from spiketrain.data.events import Events
+from spiketrain.data.events_on_disk import EventsOnDisk
 from spiketrain.errors import DataError
 
 log = logging.getLogger(__name__)
@@ -20,24 +21,27 @@ def load_events(
     pool: int = 1,
     clip: bool = False,
     padding: str = PADDING[0],
+    stream: bool = False,
 ) -> Dataset:
     """Load your own events, which `spiketrain.save_events` wrote; the data set takes the file's name.
 
     Args:
         path: the file.
         bin_ms: as the arguments that follow, see `event_dataset`.
+        stream: whether events stay in the file, and are read for one batch at a time.
 
     Raises:
         DataError: the file is missing or damaged, or an argument is not as above.
     """
-    splits, classes = read_events(path)
+    splits: Mapping[str, Events | EventsOnDisk]
+    splits, classes = map_events(path) if stream else read_events(path)
     name = Path(path).stem
     return event_dataset(name, splits, classes, bin_ms=bin_ms, steps=steps, pool=pool, clip=clip, padding=padding)
 
 
 def event_dataset(
     name: str,
-    splits: Mapping[str, Events],
+    splits: Mapping[str, Events | EventsOnDisk],
     classes: tuple[str, ...],
     *,
     bin_ms: float,
@@ -83,6 +87,6 @@ def event_dataset(
     made = {side: EventSplit(events, bin_us, steps, clip, padding) for side, events in pooled.items()}
     for side, split in made.items():
         if outside := split.outside:
-            n = len(split.events.times)
+            n = split.events.counts.sum()
             log.warning("data.steps=%d: %d of %d events for %s fall after the last step.", steps, outside, n, side)
     return Dataset(name, made["train"], made["test"], classes, made.get("validation"))

@@ -6,8 +6,9 @@ from pathlib import Path
 
 import numpy as np
 
-from spiketrain.data.archive import read_arrays, write_arrays
+from spiketrain.data.archive import map_arrays, read_arrays, write_arrays
 from spiketrain.data.events import Events
+from spiketrain.data.events_on_disk import EventsOnDisk
 from spiketrain.errors import DataError, ShapeError
 
 NAMES = ("times", "units", "offsets", "labels", "size", "dropped")
@@ -62,8 +63,25 @@ def read_events(path: str | os.PathLike) -> tuple[dict[str, Events], tuple[str, 
             )
         except (DataError, ShapeError, TypeError, ValueError) as error:
             raise DataError(f"{path}, arrays of {split}: {error}") from None
+    return splits, _classes(path, splits, arrays)
+
+
+def map_events(path: str | os.PathLike) -> tuple[dict[str, EventsOnDisk], tuple[str, ...]]:
+    """Return what `read_events` does, with events that stay in the file.
+
+    Raises:
+        DataError: as there, or the file is compressed; what is wrong with an event is said when it is read.
+    """
+    arrays = map_arrays(path, REMEDY)
+    splits = {split: EventsOnDisk(path, split) for split in SPLITS if f"times_{split}" in arrays}
+    return splits, _classes(path, splits, arrays)
+
+
+def _classes(
+    path: str | os.PathLike, splits: Mapping[str, Events | EventsOnDisk], arrays: dict[str, np.ndarray]
+) -> tuple[str, ...]:
     if not splits:
         raise DataError(f"{path} holds no times_train, times_test or times_validation. {REMEDY}")
     named = tuple(str(name) for name in np.atleast_1d(arrays.get("classes", ())).tolist())
     labels = 1 + max(int(events.labels.max(initial=-1)) for events in splits.values())
-    return splits, named or tuple(str(label) for label in range(labels))
+    return named or tuple(str(label) for label in range(labels))

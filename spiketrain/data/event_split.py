@@ -3,12 +3,13 @@
 import math
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
 from spiketrain.data.dataset import Split
 from spiketrain.data.events import LAST, Events
+from spiketrain.data.events_on_disk import EventsOnDisk
 from spiketrain.errors import DataError
 
 if TYPE_CHECKING:
@@ -25,7 +26,7 @@ class EventSplit:
     split takes 5 to 8 bytes per event and 12 per trial; a batch is made dense inside the training step.
 
     Args:
-        events: the trials.
+        events: the trials; those `EventsOnDisk` are read when they are needed.
         bin_us: $\Delta$, the width of a step in whole microseconds.
         steps: T; as many as the longest trial needs unless it is given. With fewer, `outside` is the number of events
             that are left out.
@@ -36,7 +37,7 @@ class EventSplit:
         DataError: there is no trial, or an argument is not as above.
     """
 
-    events: Events
+    events: Events | EventsOnDisk
     bin_us: int
     steps: int = 0
     clip: bool = False
@@ -62,6 +63,11 @@ class EventSplit:
         return self.steps, math.prod(self.events.size)
 
     @property
+    def streams(self) -> bool:
+        """Whether trials are read for one batch at a time."""
+        return isinstance(self.events, EventsOnDisk)
+
+    @property
     def y(self) -> np.ndarray:
         """The labels, (n,)."""
         return self.events.labels
@@ -79,31 +85,39 @@ class EventSplit:
     @property
     def outside(self) -> int:
         """The number of events that fall after the last step."""
-        return int(np.count_nonzero(self.events.times // self.bin_us >= self.steps))
+        return self.events.after(self.steps * self.bin_us)
 
     def take(self, indices: Any) -> "EventSplit":
         """Return the trials at `indices` (integers, a mask or a slice), in that order."""
         return replace(self, events=self.events.take(indices))
 
-    def trials(self) -> "EventTrials":
-        """Return the arrays that go to the devices, and how a batch is made of them."""
+    def room(self, trials: int) -> "Room":
+        """Return the room that any so many of these trials need, none of them again before all were taken."""
+        counts = np.sort(self.events.counts)[::-1]
+        times, more = divmod(trials, len(self))
+        return Room(int(counts[0]), int(times * counts.sum() + counts[:more].sum()))
+
+    def trials(self, room: "Room | None" = None) -> "EventTrials":
+        """Return the arrays that go to the devices, and how a batch is made of them.
+
+        Args:
+            room: fills the arrays up, so that those of other trials have the same shapes.
+        """
         from spiketrain.data.event_trials import EventTrials
 
-        events, window = self.events, int(self.events.counts.max())
-        if len(events.times) + window > LAST:
-            raise DataError(
-                f"{len(events.times)} events are more than the {LAST} that fit on a device. Take fewer trials."
-            )
-        silent = len(events.times) == 0  # an empty array cannot be gathered from
+        events = self.events.in_memory()
+        room = self.room(len(self)) if room is None else room
+        if room.of_all + room.of_one > LAST:
+            raise DataError(f"{room.of_all} events are more than the {LAST} that fit on a device. Take fewer trials.")
         return EventTrials(
-            np.zeros(1, np.int32) if silent else events.times,
-            np.zeros(1, np.uint8) if silent else events.units,
+            _filled(events.times, room.of_all),
+            _filled(events.units, room.of_all),
             events.offsets.astype(np.int32),
             self.lengths,
             self.y,
             bin_us=int(self.bin_us),
             steps=self.steps,
-            window=window,
+            window=room.of_one,
             channels=self.shape[1],
             clip=self.clip,
         )
@@ -111,8 +125,22 @@ class EventSplit:
     def dense(self) -> Split:
         """Return the same trials as one dense array of `4 n T C` bytes, computed on the host."""
         x = np.zeros((len(self), *self.shape), np.float32)
-        step = self.events.times // self.bin_us
+        events = self.events.in_memory()
+        step = events.times // self.bin_us
         inside = step < self.steps
-        trial = np.repeat(np.arange(len(self)), self.events.counts)
-        np.add.at(x, (trial[inside], step[inside], self.events.units[inside]), 1)
+        trial = np.repeat(np.arange(len(self)), events.counts)
+        np.add.at(x, (trial[inside], step[inside], events.units[inside]), 1)
         return Split(np.minimum(x, 1) if self.clip else x, self.lengths, self.y)
+
+
+class Room(NamedTuple):
+    """How many events a trial of some has at most, and all of them have together."""
+
+    of_one: int
+    of_all: int
+
+
+def _filled(a: np.ndarray, n: int) -> np.ndarray:
+    """Fill an array up with zeros to n entries, at least one: an empty array cannot be gathered from."""
+    missing = max(n, 1) - len(a)
+    return np.pad(a, (0, missing)) if missing else a

@@ -1,15 +1,17 @@
 """Events in memory: when and where each spike fell, trial after trial in flat arrays. The one format of every reader."""
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
+from spiketrain.data.growing import Growing
 from spiketrain.errors import DataError, ShapeError
 
 LAST = np.iinfo(np.int32).max
+PIECE = 1 << 22  # events that are looked at together, in arrays that need not fit into memory
 
 
 @dataclass(frozen=True, eq=False)
@@ -74,17 +76,17 @@ class Events:
                 )
 
     def _check_order(self) -> None:
-        offsets = self.offsets
-        if len(offsets) == 0 or offsets[0] != 0 or offsets[-1] != len(self.times) or (np.diff(offsets) < 0).any():
-            raise DataError(f"Events(offsets=...) must rise from 0 to the number of events, {len(self.times)}.")
-        falls = np.flatnonzero(self.times[1:] < self.times[:-1]) + 1
-        within = falls[~np.isin(falls, offsets)]
-        if len(within):
-            at = int(within[0])
-            raise DataError(
-                f"Events(times=...) must not fall within a trial, got {self.times[at - 1]} and then {self.times[at]} at "
-                f"times[{at}]. Write Events.of_trials(...), which sorts."
-            )
+        check_offsets(self.offsets, len(self.times))
+        for piece in _pieces(len(self.times) - 1):
+            later, earlier = self.times[piece.start + 1 : piece.stop + 1], self.times[piece]
+            falls = np.flatnonzero(later < earlier) + piece.start + 1
+            within = falls[~np.isin(falls, self.offsets)]
+            if len(within):
+                at = int(within[0])
+                raise DataError(
+                    f"Events(times=...) must not fall within a trial, got {self.times[at - 1]} and then {self.times[at]} "
+                    f"at times[{at}]. Write Events.of_trials(...), which sorts."
+                )
 
     @classmethod
     def of_trials(
@@ -100,39 +102,32 @@ class Events:
 
         Times are real numbers of microseconds and are rounded to whole ones; those that are not finite are dropped
         and counted. Without a `size` there are as many channels as the highest that fires. `trials` may be a
-        generator: a trial is held as 32-bit times and units as they come.
+        generator, of more trials than fit into memory where `size` is given: beyond 256 MiB, events are collected in
+        a temporary file, from which their arrays are mapped.
 
         Raises:
             ShapeError, DataError: as the constructor.
         """
-        times: list[np.ndarray] = []
-        units: list[np.ndarray] = []
+        highest = LAST if size is None else math.prod(size) - 1
         counts: list[int] = []
-        for t, unit in trials:
-            t, unit = np.asarray(t), np.asarray(unit)
-            unit = unit if len(unit) else unit.astype(np.uint8)  # an empty list is one of floats
-            if t.dtype.kind == "f":
-                finite = np.isfinite(t)
-                dropped += len(t) - int(finite.sum())
-                t, unit = np.rint(t[finite].astype(np.float64)), unit[finite]
-            if len(t) and not 0 <= t.min() <= t.max() <= LAST:
-                raise DataError(
-                    f"Events, trial {len(counts)}: times must lie between 0 and {LAST} microseconds, "
-                    f"got {t.min():.0f} to {t.max():.0f}."
-                )
-            t = t.astype(np.int32)
-            if (t[1:] < t[:-1]).any():
-                order = np.argsort(t, kind="stable")
-                t, unit = t[order], unit[order]
-            times.append(t)
-            units.append(unit)
-            counts.append(len(t))
-        t, unit = (np.concatenate(x) if x else np.zeros(0, np.int32) for x in (times, units))
-        size = (int(unit.max(initial=0)) + 1,) if size is None else size
-        return cls(t, unit, np.cumsum([0, *counts]), labels, size, groups, dropped)
+        last = 0
+        with Growing(np.int32) as times, Growing(_smallest(highest + 1)) as units:
+            for t, unit in trials:
+                t, unit, lost = _in_order(np.asarray(t), np.asarray(unit), len(counts), highest)
+                times.append(t)
+                units.append(unit)
+                counts.append(len(t))
+                dropped, last = dropped + lost, max(last, int(unit.max(initial=0)))
+            size = (last + 1,) if size is None else size
+            offsets = np.cumsum([0, *counts])
+            return cls(times.array(), units.array(), offsets, labels, size, groups, dropped)
 
     def __len__(self):
         return len(self.labels)
+
+    def in_memory(self) -> "Events":
+        """Return these events, which are in memory."""
+        return self
 
     @property
     def counts(self) -> np.ndarray:
@@ -142,8 +137,15 @@ class Events:
     @property
     def durations(self) -> np.ndarray:
         """The time of the last event of each trial in microseconds, (N,); -1 where a trial has none."""
-        last = np.append(self.times, 0)[np.maximum(self.offsets[1:] - 1, 0)]
-        return np.where(self.counts > 0, last, -1)
+        durations = np.full(len(self), -1)
+        durations[self.counts > 0] = self.times[self.offsets[1:][self.counts > 0] - 1]
+        return durations
+
+    def after(self, us: int) -> int:
+        """Return the number of events at `us` microseconds and later."""
+        late = np.flatnonzero(self.durations >= us)
+        trials = (self.times[start:end] for start, end in zip(self.offsets[late], self.offsets[late + 1], strict=True))
+        return sum(len(times) - int(np.searchsorted(times, us)) for times in trials)
 
     def take(self, rows: Any) -> "Events":
         """Return the trials at `rows` (integers, a mask or a slice), in that order."""
@@ -177,14 +179,63 @@ class Events:
         Raises:
             ShapeError: there is not one positive factor per axis, or one does not divide its axis.
         """
-        if len(factors) != len(self.size) or any(f < 1 or n % f for f, n in zip(factors, self.size, strict=True)):
-            raise ShapeError(
-                f"Events.pooled(...) expects a factor for each axis of size {self.size} that divides it, got {factors}."
-            )
-        size = tuple(n // f for n, f in zip(self.size, factors, strict=True))
-        places = np.unravel_index(np.arange(math.prod(self.size)), self.size)
-        new = np.ravel_multi_index([place // f for place, f in zip(places, factors, strict=True)], size)
+        size, new = pooled_units(self.size, factors)
         return Events(self.times, new[self.units], self.offsets, self.labels, size, self.groups, self.dropped)
+
+
+def pooled_units(size: tuple[int, ...], factors: tuple[int, ...]) -> tuple[tuple[int, ...], np.ndarray]:
+    """Return the size that `Events.pooled` leaves, and the new unit of each.
+
+    Raises:
+        ShapeError: there is not one positive factor per axis, or one does not divide its axis.
+    """
+    if len(factors) != len(size) or any(f < 1 or n % f for f, n in zip(factors, size, strict=True)):
+        raise ShapeError(
+            f"Events.pooled(...) expects a factor for each axis of size {size} that divides it, got {factors}."
+        )
+    fewer = tuple(n // f for n, f in zip(size, factors, strict=True))
+    places = np.unravel_index(np.arange(math.prod(size)), size)
+    new = np.ravel_multi_index([place // f for place, f in zip(places, factors, strict=True)], fewer)
+    return fewer, new.astype(_smallest(math.prod(fewer)))
+
+
+def _in_order(t: np.ndarray, unit: np.ndarray, trial: int, highest: int) -> tuple[np.ndarray, np.ndarray, int]:
+    """Return the times of a trial in whole microseconds, in order, its units, and how many times were not finite."""
+    unit = unit if len(unit) else unit.astype(np.uint8)  # an empty list is one of floats
+    lost = 0
+    if t.dtype.kind == "f":
+        finite = np.isfinite(t)
+        lost = len(t) - int(finite.sum())
+        t, unit = np.rint(t[finite].astype(np.float64)), unit[finite]
+    for name, array, most in (("times", t, LAST), ("units", unit, highest)):
+        if len(array) and not 0 <= array.min() <= array.max() <= most:
+            unit_of = " microseconds" if name == "times" else ""
+            raise DataError(
+                f"Events, trial {trial}: {name} must lie between 0 and {most}{unit_of}, "
+                f"got {array.min():.0f} to {array.max():.0f}."
+            )
+    if unit.dtype.kind not in "iu":
+        raise DataError(f"Events, trial {trial}: units must be integers, got dtype {unit.dtype}.")
+    t = t.astype(np.int32)
+    if (t[1:] < t[:-1]).any():
+        order = np.argsort(t, kind="stable")
+        t, unit = t[order], unit[order]
+    return t, unit, lost
+
+
+def check_offsets(offsets: np.ndarray, events: int) -> None:
+    """Refuse offsets that do not rise from 0 to the number of events.
+
+    Raises:
+        DataError: saying so.
+    """
+    if len(offsets) == 0 or offsets[0] != 0 or offsets[-1] != events or (np.diff(offsets) < 0).any():
+        raise DataError(f"Events(offsets=...) must rise from 0 to the number of events, {events}.")
+
+
+def _pieces(n: int) -> Iterator[slice]:
+    """Cut an array that need not fit into memory into pieces that do."""
+    return (slice(start, min(start + PIECE, n)) for start in range(0, n, PIECE))
 
 
 def _check(name: str, array: np.ndarray, most: int) -> None:
@@ -192,9 +243,12 @@ def _check(name: str, array: np.ndarray, most: int) -> None:
         raise ShapeError(f"Events({name}=...) expects one axis, got shape {array.shape}.")
     if array.dtype.kind not in "iu":
         raise DataError(f"Events({name}=...) expects integers, got dtype {array.dtype}.")
-    bad = np.flatnonzero((array < 0) | (array > most))
-    if len(bad):
-        raise DataError(f"Events({name}=...) expects values from 0 to {most}, got {array[bad[0]]} at {name}[{bad[0]}].")
+    for piece in _pieces(len(array)):
+        bad = np.flatnonzero((array[piece] < 0) | (array[piece] > most)) + piece.start
+        if len(bad):
+            raise DataError(
+                f"Events({name}=...) expects values from 0 to {most}, got {array[bad[0]]} at {name}[{bad[0]}]."
+            )
 
 
 def _smallest(units: int) -> type:

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from spiketrain.data.aedat import DVS128, read_aedat
-from spiketrain.data.cache import Parsed, cached
+from spiketrain.data.cache import Kept, Parsed, cached
 from spiketrain.data.camera import Trial
 from spiketrain.data.catalogue import CATALOGUE, locate
 from spiketrain.data.dataset import Dataset
@@ -41,6 +41,7 @@ def load_gesture(
     pool: int = 4,
     clip: bool = False,
     padding: str = PADDING[0],
+    stream: bool = False,
 ) -> Dataset:
     """Load DVS128 Gesture: 1,176 and 288 gestures, 2 x 128 x 128 channels before pooling, 11 classes.
 
@@ -48,17 +49,18 @@ def load_gesture(
         path: the folder of the recordings and their lists; found by `spiketrain.data.catalogue` unless it is given.
         bin_ms: as the arguments that follow, see `spiketrain.data.event_dataset`. Gestures last about 6 s.
         pool: how many rows and how many columns become one.
+        stream: as in `load_shd`.
 
     Raises:
         DataError: a file is missing or damaged, or an argument is not as above.
 
     Reference: Amir et al. (2017), https://doi.org/10.1109/CVPR.2017.781.
     """
-    splits, classes = read_gesture(path)
+    splits, classes = read_gesture(path, stream)
     return event_dataset("gesture", splits, classes, bin_ms=bin_ms, steps=steps, pool=pool, clip=clip, padding=padding)
 
 
-def read_gesture(path: str | None = None) -> Parsed:
+def read_gesture(path: str | None = None, stream: bool = False) -> Kept:
     """Return the events of the training and the test set, grouped by user, and the names of the classes.
 
     Raises:
@@ -76,7 +78,7 @@ def read_gesture(path: str | None = None) -> Parsed:
         return splits, CLASSES
 
     files = [file for side in recordings.values() for pair in side for file in pair]
-    return cached(files, {"reader": "gesture", "recordings": [file.name for file in files]}, parse)
+    return cached(files, {"reader": "gesture", "recordings": [file.name for file in files]}, parse, stream=stream)
 
 
 def _trials(pairs: list[tuple[Path, Path]], labels: list[int], users: list[int]) -> Iterator[Trial]:

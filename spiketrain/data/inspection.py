@@ -1,6 +1,6 @@
 """What is in a data set or a file: trials, classes, channels, durations, events. Imports no JAX."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -12,6 +12,7 @@ from spiketrain.data.catalogue import CATALOGUE, locate
 from spiketrain.data.dataset import Dataset
 from spiketrain.data.event_npz import read_events
 from spiketrain.data.events import Events
+from spiketrain.data.events_on_disk import EventsOnDisk
 from spiketrain.data.gesture import read_gesture
 from spiketrain.data.hdf5 import read_hdf5
 from spiketrain.data.idx import load_idx, read_idx
@@ -122,7 +123,7 @@ def _of_npz(file: Path, size: Size | None) -> list[Part]:
     return _of_dataset(load_npz(str(file)))
 
 
-def _of_splits(splits: dict[str, Events], classes: Sequence[str]) -> list[Part]:
+def _of_splits(splits: Mapping[str, Events | EventsOnDisk], classes: Sequence[str]) -> list[Part]:
     return [
         Part(side, e.labels, tuple(classes), e.size, np.maximum(e.durations, 0) / 1e6, e.counts, e.dropped)
         for side, e in splits.items()

@@ -1,18 +1,20 @@
 """Trials in a user's own `.npz`, read as data only: nothing in the file is ever unpickled."""
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
 
-from spiketrain.data.archive import read_arrays
-from spiketrain.data.dataset import Dataset, Split
+from spiketrain.data.archive import map_arrays, read_arrays
+from spiketrain.data.dataset import Dataset, LabelledTrials, Split
+from spiketrain.data.split_on_disk import SplitOnDisk
 from spiketrain.errors import DataError, ShapeError
 
 REQUIRED = ("x_train", "y_train", "x_test", "y_test")
 OPTIONAL = ("lengths_train", "lengths_test")
 
 
-def load_npz(path: str) -> Dataset:
+def load_npz(path: str, stream: bool = False) -> Dataset:
     """Load a data set that `np.savez(path, x_train=..., y_train=..., x_test=..., y_test=...)` wrote.
 
     `x_train` and `x_test` are (n, T, C) real numbers with the same T and C; `y_train` and `y_test` are (n,)
@@ -20,10 +22,15 @@ def load_npz(path: str) -> Dataset:
     may say where the padding of each trial begins; without them all trials have T steps. The data set takes
     the file's name.
 
+    Args:
+        path: the file.
+        stream: whether `x_train` and `x_test` stay in the file, and are read for one batch at a time; see `docs/data.md`.
+
     Raises:
         DataError: the file is missing or damaged, or an array is missing, unknown or not as above.
     """
-    arrays = read_arrays(path, f"Write it again with np.savez(path, {', '.join(f'{name}=...' for name in REQUIRED)}).")
+    remedy = f"Write it again with np.savez(path, {', '.join(f'{name}=...' for name in REQUIRED)})."
+    arrays = map_arrays(path, remedy) if stream else read_arrays(path, remedy)
     missing = [name for name in REQUIRED if name not in arrays]
     unknown = [name for name in arrays if name not in REQUIRED + OPTIONAL]
     if missing or unknown:
@@ -32,7 +39,12 @@ def load_npz(path: str) -> Dataset:
             f"{path} {problem}. It has {', '.join(arrays) or 'no arrays'}; write {', '.join(REQUIRED)} and, "
             f"for trials of different lengths, {', '.join(OPTIONAL)}."
         )
-    train, test = _split(path, arrays, "train"), _split(path, arrays, "test")
+    train: LabelledTrials
+    test: LabelledTrials
+    if stream:
+        train, test = SplitOnDisk(path, "train"), SplitOnDisk(path, "test")
+    else:
+        train, test = _split(path, arrays, "train"), _split(path, arrays, "test")
     labels = np.unique(train.y)
     n_classes = len(labels)
     gaps = np.flatnonzero(labels != np.arange(n_classes))
@@ -47,7 +59,7 @@ def load_npz(path: str) -> Dataset:
         raise DataError(f"{path}: {error}") from None
 
 
-def _split(path: str, arrays: dict[str, np.ndarray], side: str) -> Split:
+def _split(path: str, arrays: Mapping[str, np.ndarray], side: str) -> Split:
     x, y = arrays[f"x_{side}"], arrays[f"y_{side}"]
     whole = np.full(x.shape[:1], x.shape[1] if x.ndim == 3 else 0)  # Split refuses other ndim before it looks
     try:

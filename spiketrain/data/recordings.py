@@ -8,7 +8,7 @@ import numpy as np
 from spiketrain.data.aedat import read_aedat
 from spiketrain.data.archive import read_arrays
 from spiketrain.data.atis_bin import read_bin
-from spiketrain.data.cache import Parsed, cached
+from spiketrain.data.cache import Kept, Parsed, cached
 from spiketrain.data.camera import Size, Trial, from_first, placed, require_size
 from spiketrain.data.catalogue import CATALOGUE, locate
 from spiketrain.data.dataset import Dataset
@@ -31,6 +31,7 @@ def load_nmnist(
     pool: int = 1,
     clip: bool = False,
     padding: str = PADDING[0],
+    stream: bool = False,
 ) -> Dataset:
     """Load N-MNIST: 60,000 and 10,000 handwritten digits in front of a moving camera, 2 x 34 x 34 channels.
 
@@ -38,13 +39,14 @@ def load_nmnist(
         path: the folder of `Train` and `Test`; found by `spiketrain.data.catalogue` unless it is given.
         bin_ms: as the arguments that follow, see `spiketrain.data.event_dataset`. Recordings last about 0.3 s.
         pool: how many rows and how many columns become one; divides 34.
+        stream: as in `load_shd`.
 
     Raises:
         DataError: a file is missing or damaged, or an argument is not as above.
 
     Reference: Orchard et al. (2015), https://doi.org/10.3389/fnins.2015.00437.
     """
-    splits, classes = read_recordings(locate(CATALOGUE["nmnist"], path)[0].parent, NMNIST)
+    splits, classes = read_recordings(locate(CATALOGUE["nmnist"], path)[0].parent, NMNIST, stream)
     return event_dataset("nmnist", splits, classes, bin_ms=bin_ms, steps=steps, pool=pool, clip=clip, padding=padding)
 
 
@@ -57,6 +59,7 @@ def load_recordings(
     pool: int = 1,
     clip: bool = False,
     padding: str = PADDING[0],
+    stream: bool = False,
 ) -> Dataset:
     """Load your own recordings, `PATH/train/CLASS/FILE` and `PATH/test/CLASS/FILE`, and `PATH/validation` if it is there.
 
@@ -69,11 +72,12 @@ def load_recordings(
         width: its columns.
         bin_ms: as the arguments that follow, see `spiketrain.data.event_dataset`.
         pool: how many rows and how many columns become one.
+        stream: as in `load_shd`.
 
     Raises:
         DataError: a folder is missing, a file is damaged, or an argument is not as above.
     """
-    splits, classes = read_recordings(Path(path).expanduser(), (2, height, width))
+    splits, classes = read_recordings(Path(path).expanduser(), (2, height, width), stream)
     name = Path(path).name
     return event_dataset(name, splits, classes, bin_ms=bin_ms, steps=steps, pool=pool, clip=clip, padding=padding)
 
@@ -115,7 +119,7 @@ def _read_npz(path: Path, size: Size) -> Trial:
         return from_first(t), placed(source, size, x, y, p > 0, np.arange(len(t)))
 
 
-def read_recordings(folder: Path, size: Size) -> Parsed:
+def read_recordings(folder: Path, size: Size, stream: bool = False) -> Kept:
     """Return the events below a folder, `SPLIT/CLASS/FILE`, by split, and the names of the classes.
 
     Raises:
@@ -139,7 +143,7 @@ def read_recordings(folder: Path, size: Size) -> Parsed:
 
     every = [path for of_side in files.values() for path, _ in of_side]
     where = [str(path.relative_to(folder)) for path in every]
-    return cached(every, {"reader": "recordings", "size": size, "files": where}, parse)
+    return cached(every, {"reader": "recordings", "size": size, "files": where}, parse, stream=stream)
 
 
 def _files(folder: Path, classes: tuple[str, ...]) -> list[tuple[Path, int]]:

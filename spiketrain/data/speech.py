@@ -1,13 +1,16 @@
 """Spoken words as spikes: the Heidelberg Digits, the Speech Commands, and digits of six speakers in the same layout."""
 
+from collections.abc import Mapping
+
 import numpy as np
 
-from spiketrain.data.cache import Parsed, cached
+from spiketrain.data.cache import Kept, Parsed, cached
 from spiketrain.data.catalogue import CATALOGUE, locate
 from spiketrain.data.dataset import Dataset
 from spiketrain.data.event_dataset import event_dataset
 from spiketrain.data.event_split import PADDING
 from spiketrain.data.events import Events
+from spiketrain.data.events_on_disk import EventsOnDisk
 from spiketrain.data.hdf5 import read_hdf5
 from spiketrain.errors import DataError
 
@@ -26,6 +29,7 @@ def load_shd(
     pool: int = 1,
     clip: bool = False,
     padding: str = PADDING[0],
+    stream: bool = False,
     validation_speaker: int | None = None,
 ) -> Dataset:
     """Load the Spiking Heidelberg Digits: 10,420 recordings of the digits in English and German, 700 channels.
@@ -38,6 +42,7 @@ def load_shd(
         pool: how many neighbouring channels become one; divides 700.
         clip: whether a channel with several spikes in a step counts one.
         padding: `after_last_event` ends a trial with the step of its last spike, `none` with the last step of all.
+        stream: whether events stay in a file, from which they are read for one batch at a time; see `docs/data.md`.
         validation_speaker: the speaker whose training recordings are for validation; none has this part unless given.
 
     Raises:
@@ -45,9 +50,9 @@ def load_shd(
 
     Reference: Cramer et al. (2020), https://doi.org/10.1109/TNNLS.2020.3044364.
     """
-    splits, classes = read_speech("shd", path)
+    splits, classes = read_speech("shd", path, stream)
     if validation_speaker is not None:
-        _move("validation_speaker", validation_speaker, splits, "validation")
+        splits = _moved("validation_speaker", validation_speaker, splits, "validation")
     return event_dataset("shd", splits, classes, bin_ms=bin_ms, steps=steps, pool=pool, clip=clip, padding=padding)
 
 
@@ -58,6 +63,7 @@ def load_ssc(
     pool: int = 1,
     clip: bool = False,
     padding: str = PADDING[0],
+    stream: bool = False,
 ) -> Dataset:
     """Load the Spiking Speech Commands: 105,829 recordings of 35 words, 700 channels, with a validation set of its own.
 
@@ -71,7 +77,7 @@ def load_ssc(
 
     Reference: Cramer et al. (2020), https://doi.org/10.1109/TNNLS.2020.3044364.
     """
-    splits, classes = read_speech("ssc", path)
+    splits, classes = read_speech("ssc", path, stream)
     return event_dataset("ssc", splits, classes, bin_ms=bin_ms, steps=steps, pool=pool, clip=clip, padding=padding)
 
 
@@ -82,6 +88,7 @@ def load_spoken_digits(
     pool: int = 1,
     clip: bool = False,
     padding: str = PADDING[0],
+    stream: bool = False,
     held_out_speaker: int | None = None,
     validation_speaker: int | None = None,
 ) -> Dataset:
@@ -89,7 +96,7 @@ def load_spoken_digits(
 
     Args:
         path: the folder of `fsdd_train.h5` and `fsdd_test.h5`; found by `spiketrain.data.catalogue` unless it is given.
-        bin_ms: as `steps`, `pool`, `clip`, `padding` and `validation_speaker`, see `load_shd`. The spikes were made
+        bin_ms: as `steps`, `pool`, `clip`, `padding`, `stream` and `validation_speaker`, see `load_shd`. The spikes were made
             with steps of 8 ms.
         held_out_speaker: the speaker, 0 to 5, all of whose recordings are the test set, those of the other five in
             both files being for training; without it, the files are the training and the test set.
@@ -99,18 +106,22 @@ def load_spoken_digits(
 
     Reference: Jackson et al. (2018), Free Spoken Digit Dataset, https://github.com/Jakobovski/free-spoken-digit-dataset.
     """
-    splits, classes = read_speech("spoken_digits", path)
+    splits, classes = read_speech("spoken_digits", path, stream)
     if held_out_speaker is not None:
-        splits["train"] = Events.joined(splits["train"], splits["test"])
-        _move("held_out_speaker", held_out_speaker, splits, "test")
+        if stream:
+            raise DataError(
+                "data.held_out_speaker joins both files in memory. Write `data.stream=false`, or leave it out."
+            )
+        joined = Events.joined(splits["train"].in_memory(), splits["test"].in_memory())
+        splits = _moved("held_out_speaker", held_out_speaker, {"train": joined}, "test")
     if validation_speaker is not None:
-        _move("validation_speaker", validation_speaker, splits, "validation")
+        splits = _moved("validation_speaker", validation_speaker, splits, "validation")
     return event_dataset(
         "spoken_digits", splits, classes, bin_ms=bin_ms, steps=steps, pool=pool, clip=clip, padding=padding
     )
 
 
-def read_speech(name: str, path: str | None = None) -> Parsed:
+def read_speech(name: str, path: str | None = None, stream: bool = False) -> Kept:
     """Return the events of `shd`, `ssc` or `spoken_digits` by split, and the names of the classes.
 
     Raises:
@@ -123,11 +134,13 @@ def read_speech(name: str, path: str | None = None) -> Parsed:
         read = {side: read_hdf5(file, units) for side, file in files.items()}
         return {side: events for side, (events, _) in read.items()}, max((c for _, c in read.values()), key=len)
 
-    return cached(files.values(), {"reader": "hdf5", "units": units}, parse)
+    return cached(files.values(), {"reader": "hdf5", "units": units}, parse, stream=stream)
 
 
-def _move(argument: str, speaker: int, splits: dict[str, Events], to: str) -> None:
-    """Make the training trials of a speaker a split of their own."""
+def _moved(
+    argument: str, speaker: int, splits: Mapping[str, Events | EventsOnDisk], to: str
+) -> dict[str, Events | EventsOnDisk]:
+    """Return the splits with the training trials of a speaker as one of their own."""
     train = splits["train"]
     if train.groups is None:
         raise DataError(f"data.{argument}={speaker}: the files have no extra/speaker.")
@@ -135,4 +148,4 @@ def _move(argument: str, speaker: int, splits: dict[str, Events], to: str) -> No
     if not of_speaker.any() or of_speaker.all():
         there = ", ".join(str(group) for group in np.unique(train.groups))
         raise DataError(f"data.{argument}={speaker} leaves no trial on one side. There are the speakers {there}.")
-    splits["train"], splits[to] = train.take(~of_speaker), train.take(of_speaker)
+    return {**splits, "train": train.take(~of_speaker), to: train.take(of_speaker)}

@@ -21,7 +21,7 @@ class Buckets:
     """
 
     def __init__(self, lengths: np.ndarray, *, count: int, batch_size: int, seed: int):
-        self._lengths, self._batch_size, self._seed = jax.device_put(lengths), batch_size, seed
+        self._lengths, self._batch_size, self._seed = lengths, batch_size, seed
         shares = np.arange(1, count + 1) / count
         padded = np.unique(np.quantile(self._arranged(0)[1], shares, method="inverted_cdf"))
         padded[-1] = lengths.max()

@@ -141,7 +141,7 @@ class Evaluation:
     def operations(self) -> operations.Operations:
         """Return the synaptic operations per trial; see `Operations`."""
         graphdef, state = nnx.split(self.model)
-        first = self._batches[0]
+        first = next(iter(self._batches))
         shapes = operations.input_shapes(self.model, lambda model: self._forward(model, self._encoded(first)[0]))
 
         def count(state: Any, batch: step.Data) -> Any:

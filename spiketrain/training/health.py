@@ -52,14 +52,14 @@ def require_finite(name: str, means: dict[str, float], step: int) -> None:
         )
 
 
-def save_batch(path: Path, data: SplitData, rows: np.ndarray, at: int) -> None:
-    """Write the trials of a batch, before the encoder, with their places in the training split."""
+def save_batch(path: Path, data: SplitData, rows: np.ndarray, trials: np.ndarray, at: int) -> None:
+    """Write the trials of a batch, before the encoder: the `rows` of what is on the devices, `trials` of the split."""
     if isinstance(data, dict):
         batch = {name: array[rows] for name, array in data.items() if name != "weight"}
     else:
         batch = data.batch(jax.numpy.asarray(rows))
     arrays: dict[str, Any] = {name: np.asarray(array) for name, array in batch.items()}
-    np.savez(path, **arrays, rows=rows, step=at)
+    np.savez(path, **arrays, rows=trials, step=at)
 
 
 class FiringRates(Callback):

@@ -21,14 +21,14 @@ from spiketrain.mesh import shared
 from spiketrain.regularizers import firing_rates, spike_counts
 from spiketrain.state import SpikeTrain
 from spiketrain.training import devices, event_batches
-from spiketrain.training.event_batches import EventBatches, events_on_devices
+from spiketrain.training.event_batches import EventBatches, StreamedBatches, events_on_devices
 from spiketrain.training.order import stream
 from spiketrain.training.state import Layout, TrainState
 from spiketrain.unroll import unroll_in_pieces
 
 Data = dict[str, jax.Array]
 SplitData = Data | EventTrials
-Batches = list[Data] | EventBatches
+Batches = list[Data] | EventBatches | StreamedBatches
 
 BEHIND_THE_ENCODER = 2**31 - 1  # what the encoder folds into its key counts from zero
 
@@ -258,8 +258,11 @@ def batch_of(data: SplitData, rows: jax.Array, steps: int | None, mesh: Mesh) ->
 def batches(split: LabelledTrials, size: int, mesh: Mesh) -> Batches:
     """Put a split on the devices in batches of one size; the last is filled up with trials of weight zero.
 
-    `trial` is the place of a trial in the split, beyond the last where a batch is filled up.
+    `trial` is the place of a trial in the split, beyond the last where a batch is filled up. What streams is put there
+    one batch after the other.
     """
+    if split.streams:
+        return StreamedBatches(split, size, mesh)
     if isinstance(split, EventSplit):
         return EventBatches(split, size, mesh)
     rows = np.arange(-(-len(split) // size) * size)

@@ -24,6 +24,7 @@ from spiketrain.training import devices, pictures, state, step
 from spiketrain.training.callbacks import Callback
 from spiketrain.training.checkpoint import Checkpoints, find, read_meta, restore, restore_newest, steps_in
 from spiketrain.training.epochs import Epochs
+from spiketrain.training.feed import feed_of
 from spiketrain.training.health import require_finite, save_batch, what_is_not_finite
 from spiketrain.training.log import RunLog
 from spiketrain.training.memory import pieces_within
@@ -82,6 +83,10 @@ class Trainer:
         self.members = 0 if isinstance(model, nnx.Module) else len(model)
         self.encoder, self.classes = encoder or Direct(), dataset.classes
         given, self.splits = self.settings, split(dataset, self.settings)
+        if self.members and self.splits["train"].streams:
+            raise TrainingError(
+                "Members of an ensemble take different trials, and data.stream reads those of one batch."
+            )
         self.mesh = devices.mesh_of(given.devices, devices.part_of(given.batch_size, given.accumulate), given.fsdp)
         seeds = tuple(range(seed, seed + self.members)) if self.members else seed
         self.epochs = Epochs(
@@ -89,7 +94,6 @@ class Trainer:
             batch_size=given.batch_size,
             seed=seeds,
             buckets=given.length_buckets,
-            mesh=self.mesh,
         )
         self.steps_per_epoch = self.epochs.steps
         self.total_steps = given.epochs * self.steps_per_epoch
@@ -154,7 +158,9 @@ class Trainer:
     @contextmanager
     def _training(self) -> Iterator[Signals]:
         """Open what training needs, and close it however training ends."""
-        self.data = step.on_devices(self.splits["train"], self.mesh)
+        self._feed = feed_of(
+            self.splits["train"], self.epochs, self.mesh, steps=self.total_steps, workers=self.settings.workers
+        )
         self._train_step = self._within_memory().train_step()
         self._open()
         try:
@@ -167,6 +173,7 @@ class Trainer:
         except FloatingPointError as error:
             raise TrainingError(f"step {self.step + 1}, by trainer.debug_nans: {error}") from error
         finally:
+            self._feed.close()
             self._profile.close()
             self.log.close()
             if self._checkpoints is not None:
@@ -174,10 +181,9 @@ class Trainer:
 
     def _take_step(self) -> None:
         """Take one optimizer step; its sums stay on the device."""
-        epoch, position = divmod(self.step, self.steps_per_epoch)
-        self._order, time_steps = self.epochs.order(epoch)
+        data, order, time_steps = self._feed.at(self.step)
         self._profile.before(self.step + 1)
-        self.leaves, sums = self._train_step(self.leaves, self.data, self._order, steps=time_steps[position])
+        self.leaves, sums = self._train_step(self.leaves, data, order, steps=time_steps)
         self.step += 1
         self._profile.after(self.step, sums, self.log.say)
         self._waiting.append(sums)
@@ -379,13 +385,14 @@ class Trainer:
 
     def _not_finite(self, bad: int) -> None:
         """Go back to the last checkpoint with updates of half the size, or say where the number came from."""
-        what = what_is_not_finite(self.functions, self.leaves, self.data, self._order, bad)
+        data, order, _ = self._feed.at(bad)
+        what = what_is_not_finite(self.functions, self.leaves, data, order, bad)
         halved = self.rate / 2
         if self.settings.non_finite != "roll_back" or halved < LEAST_RATE:
             saved = ""
             if self.folder is not None and is_first():
                 path = self.folder / "not_finite.npz"
-                save_batch(path, self.data, np.asarray(self.functions.rows(self._order, bad)), bad)
+                save_batch(path, data, np.asarray(self.functions.rows(order, bad)), self.epochs.rows(bad), bad)
                 saved = f" Its batch is in {path}."
             raise TrainingError(
                 f"{what}, which was not taken.{saved} Lower the learning rate, clip the gradient (optimizer.clip_norm), "
@@ -416,11 +423,11 @@ class Trainer:
         """Return the functions of training with trials in the pieces that `memory_mb` asks for."""
         if self.settings.memory_mb is None:
             return self.functions
-        order, _ = self.epochs.order(0)
+        data, order, _ = self._feed.at(self.step)
         steps = pieces_within(
             self.settings.memory_mb,
-            self.functions.length(self.data),
-            lambda steps: self.functions.temporaries(self.leaves, self.data, order, steps),
+            self.functions.length(data),
+            lambda steps: self.functions.temporaries(self.leaves, data, order, steps),
         )
         return dataclasses.replace(self.functions, piece_steps=steps)
 

@@ -1,5 +1,6 @@
-"""What training minimises: a distance between an output train and a class, plus bounds on firing rates."""
+"""What training minimises: a distance between an output train and a class, plus penalties on hidden activity."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -8,6 +9,7 @@ import jax.numpy as jnp
 
 from spiketrain.environ import decay, dt_in_seconds
 from spiketrain.errors import ConfigError
+from spiketrain.hidden import Hidden, Watched
 from spiketrain.readouts import READOUTS, first_spike
 from spiketrain.regularizers import rate_bounds
 from spiketrain.synapses.expon import Expon
@@ -15,7 +17,7 @@ from spiketrain.synapses.expon import Expon
 
 @dataclass(frozen=True, kw_only=True)
 class Loss:
-    r"""What every loss is: class scores of an output train, the loss of a trial, a penalty on hidden rates.
+    r"""What every loss is: class scores of an output train, the loss of a trial, a penalty on hidden activity.
 
     Labels are classes `(B,)` or distributions over them `(B, C)`, as mixing trials makes them. The target of a trial
     is $q = (1 - \epsilon) \, p + \epsilon / C$, p being its distribution, or one at its class.
@@ -25,12 +27,21 @@ class Loss:
         rate_weight: the weight of the rate bounds, summed over hidden layers; 0 switches them off.
         rate_lower_hz: the rate below which a neuron is pulled up.
         rate_upper_hz: the rate above which a neuron is pulled down.
+        synchrony_weight: the weight of `spiketrain.regularizers.synchrony`, summed over hidden layers; 0 switches it off.
+        membrane_weight: the weight of `spiketrain.regularizers.membrane_bounds`, summed over hidden layers; 0 switches it
+            off. Potentials are those at the end of a step, after a reset; those of all steps are kept for it.
+        membrane_lower: the lowest potential that is free, in the unit of V.
+        membrane_upper: the highest potential that is free.
     """
 
     label_smoothing: float = 0.0
     rate_weight: float = 0.0
     rate_lower_hz: float = 0.0
     rate_upper_hz: float = 1000.0
+    synchrony_weight: float = 0.0
+    membrane_weight: float = 0.0
+    membrane_lower: float = -1.0
+    membrane_upper: float = 1.0
 
     def __post_init__(self) -> None:
         owner = type(self).__name__
@@ -40,6 +51,11 @@ class Loss:
             raise ConfigError(
                 f"{owner} needs rate_weight >= 0 and rate_lower_hz <= rate_upper_hz, got "
                 f"{self.rate_weight}, {self.rate_lower_hz} and {self.rate_upper_hz}."
+            )
+        if self.synchrony_weight < 0 or self.membrane_weight < 0 or self.membrane_lower >= self.membrane_upper:
+            raise ConfigError(
+                f"{owner} needs synchrony_weight >= 0, membrane_weight >= 0 and membrane_lower < membrane_upper, got "
+                f"{self.synchrony_weight}, {self.membrane_weight}, {self.membrane_lower} and {self.membrane_upper}."
             )
 
     def logits(self, train: jax.Array, mask: jax.Array) -> jax.Array:
@@ -56,12 +72,23 @@ class Loss:
         p = labels if labels.ndim == 2 else jax.nn.one_hot(labels, classes)
         return (1 - eps) * p + eps / classes
 
-    def penalty(self, rates: dict[str, jax.Array]) -> jax.Array:
-        """Return the weighted rate bounds of all hidden layers, from the rates of their neurons in Hz."""
-        if not self.rate_weight:
-            return jnp.zeros(())
-        bounds = [rate_bounds(r, lower_hz=self.rate_lower_hz, upper_hz=self.rate_upper_hz) for r in rates.values()]
-        return self.rate_weight * sum(bounds, jnp.zeros(()))
+    def watched(self) -> Watched:
+        """Return what of hidden layers `penalty` needs besides their rates."""
+        bounds = (self.membrane_lower, self.membrane_upper) if self.membrane_weight else None
+        return Watched(bool(self.synchrony_weight), bounds)
+
+    def penalty(self, layers: Mapping[str, Hidden]) -> jax.Array:
+        """Return the weighted penalties of all hidden layers."""
+        total = jnp.zeros(())
+        for layer in layers.values():
+            if self.rate_weight:
+                bounds = rate_bounds(layer.rates, lower_hz=self.rate_lower_hz, upper_hz=self.rate_upper_hz)
+                total += self.rate_weight * bounds
+            if layer.synchrony is not None:
+                total += self.synchrony_weight * layer.synchrony
+            if layer.membrane is not None:
+                total += self.membrane_weight * layer.membrane
+        return total
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ batch size. The sum of a firing rate is one number per neuron. Those of an ensem
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import jax
@@ -13,6 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from spiketrain.errors import TrainingError
+from spiketrain.hidden import Hidden
 
 Sums = dict[str, tuple[Any, Any]]
 
@@ -68,10 +69,19 @@ def classification(logits: jax.Array, labels: jax.Array, per_trial_loss: jax.Arr
     }
 
 
-def activity(rates: dict[str, jax.Array], mask: jax.Array) -> Sums:
-    """Return, per hidden layer, the firing rate of every neuron in Hz, weighted by the valid steps of the batch."""
+def activity(layers: Mapping[str, Hidden], mask: jax.Array) -> Sums:
+    """Return, per hidden layer, the firing rate of every neuron in Hz, and what else is watched.
+
+    All are weighted by the valid steps of the batch.
+    """
     steps = mask.sum().astype(jnp.float32)
-    return {f"rate_hz/{name}": (rate * steps, steps.reshape((1,) * rate.ndim)) for name, rate in rates.items()}
+    sums: Sums = {}
+    for name, layer in layers.items():
+        measured = {"rate_hz": layer.rates, "synchrony": layer.synchrony, "membrane": layer.membrane}
+        for measure, x in measured.items():
+            if x is not None:
+                sums[f"{measure}/{name}"] = x * steps, steps.reshape((1,) * x.ndim)
+    return sums
 
 
 def added(batches: Sequence[Packed]) -> Packed:

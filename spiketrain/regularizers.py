@@ -1,6 +1,7 @@
-"""Penalties on hidden activity."""
+"""Penalties on hidden activity, and the sums over time that they are made of, which add up over pieces of a trial."""
 
-from typing import Any
+import math
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -31,6 +32,34 @@ def firing_rates(counts: jax.Array, mask: jax.Array) -> jax.Array:
     return counts / jnp.maximum(mask.sum(), 1) / dt_in_seconds()
 
 
+class Moments(NamedTuple):
+    """Sums over the valid steps of a layer's spikes, `(B, N)`, of their squares, and of both for their mean over neurons.
+
+    The last two are `(B,)`. Sums of the pieces of a trial add up to those of the trial.
+    """
+
+    spikes: jax.Array
+    squares: jax.Array
+    mean: jax.Array
+    mean_squares: jax.Array
+
+    @classmethod
+    def of(cls, spikes: jax.Array, mask: jax.Array) -> "Moments":
+        """Return the sums of spikes `(T, B, *size)` over the steps at which `mask`, `(T, B)`, is true."""
+        s = jnp.where(mask[..., None], spikes.reshape(*mask.shape, math.prod(spikes.shape[2:])), 0)
+        together = s.mean(-1)
+        return cls(s.sum(0), (s**2).sum(0), together.sum(0), (together**2).sum(0))
+
+    def synchrony(self, mask: jax.Array) -> jax.Array:
+        """Return what `synchrony` does, from the sums over a whole trial."""
+        steps = jnp.maximum(mask.sum(0), 1)
+        alone = (self.squares / steps[:, None] - (self.spikes / steps[:, None]) ** 2).mean(-1)
+        together = self.mean_squares / steps - (self.mean / steps) ** 2
+        moves = alone > 0
+        ratio = jnp.where(moves, together / jnp.where(moves, alone, 1), 0)
+        return ratio.sum() / jnp.maximum(mask.any(0).sum(), 1)
+
+
 def synchrony(spikes: jax.Array, mask: jax.Array) -> jax.Array:
     r"""Return how far the neurons of a layer fire together, the mean over trials of
 
@@ -41,22 +70,11 @@ def synchrony(spikes: jax.Array, mask: jax.Array) -> jax.Array:
 
     Args:
         spikes: `(T, B, *size)`.
-        mask: `(T, B)`, true at valid steps.
+        mask: `(T, B)`, true at valid steps; a trial without any does not count.
 
     Reference: Golomb (2007), http://www.scholarpedia.org/article/Neuronal_synchrony_measures.
     """
-    s = spikes.reshape(*mask.shape, -1)
-    alone = _variance(s, mask).mean(-1)
-    together = _variance(s.mean(-1, keepdims=True), mask)[:, 0]
-    moves = alone > 0
-    return jnp.where(moves, together / jnp.where(moves, alone, 1), 0).mean()
-
-
-def _variance(s: jax.Array, mask: jax.Array) -> jax.Array:
-    """Return the variance over the valid steps, `(B, N)`."""
-    valid, steps = mask[..., None], mask.sum(0)[:, None]
-    mean = jnp.where(valid, s, 0).sum(0) / steps
-    return (jnp.where(valid, jnp.where(valid, s, 0) - mean, 0) ** 2).sum(0) / steps
+    return Moments.of(spikes, mask).synchrony(mask)
 
 
 def membrane_bounds(V: Any, mask: jax.Array, *, lower: Any, upper: Any) -> jax.Array:
@@ -85,11 +103,16 @@ def membrane_bounds(V: Any, mask: jax.Array, *, lower: Any, upper: Any) -> jax.A
     )
     if not low < high:
         raise DomainError(f"membrane_bounds(lower=..., upper=...) needs lower < upper, got {lower} and {upper}.")
+    neurons = V[0, 0].size
+    return outside(magnitude(V), mask, low, high).sum() / jnp.maximum(mask.sum() * neurons, 1)
+
+
+def outside(V: jax.Array, mask: jax.Array, low: float, high: float) -> jax.Array:
+    """Return the sum over steps, trials and neurons that `membrane_bounds` is the mean of; sums of pieces add up."""
     valid = mask.reshape(*mask.shape, *[1] * (V.ndim - 2))
-    v = jnp.where(valid, magnitude(V), low)
-    outside = jnp.maximum(0.0, low - v) ** 2 + jnp.maximum(0.0, v - high) ** 2
-    neurons = v[0, 0].size
-    return outside.sum() / (high - low) ** 2 / jnp.maximum(mask.sum() * neurons, 1)
+    v = jnp.where(valid, V, low)
+    excess = jnp.maximum(0.0, low - v) ** 2 + jnp.maximum(0.0, v - high) ** 2
+    return excess.sum() / (high - low) ** 2
 
 
 def rate_bounds(rates: jax.Array, *, lower_hz: float, upper_hz: float) -> jax.Array:

@@ -14,6 +14,7 @@ from spiketrain import environ, metrics
 from spiketrain.config import schema
 from spiketrain.encoders.direct import Direct
 from spiketrain.errors import ConfigError, DomainError
+from spiketrain.hidden import Hidden
 from spiketrain.losses import CrossEntropy
 from spiketrain.readouts import READOUTS
 from spiketrain.regularizers import firing_rates, rate_bounds, spike_counts
@@ -111,6 +112,9 @@ def test_cross_entropy_equals_its_reference(seed, eps, scale):
         ({"readout": "mean"}, r"CrossEntropy\(readout=...\) must be one of .*'mean_over_time'.*got 'mean'"),
         ({"label_smoothing": 1.0}, r"label_smoothing=...\) must lie in \[0, 1\), got 1.0"),
         ({"rate_weight": -1.0}, r"rate_weight >= 0"),
+        ({"synchrony_weight": -1.0}, r"synchrony_weight >= 0"),
+        ({"membrane_weight": -1.0}, r"membrane_weight >= 0"),
+        ({"membrane_lower": 1.0}, r"membrane_lower < membrane_upper, got 0.0, 0.0, 1.0 and 1.0"),
         ({"rate_lower_hz": 5.0, "rate_upper_hz": 4.0}, r"rate_lower_hz <= rate_upper_hz, got 0.0, 5.0 and 4.0"),
     ],
 )
@@ -147,14 +151,14 @@ def test_rate_bounds_are_zero_within_and_quadratic_outside(dt, seed, lower, widt
     got = rate_bounds(rates_in(spikes, mask), lower_hz=lower, upper_hz=upper)
     np.testing.assert_allclose(got, wanted, rtol=1e-3, atol=1e-9)
     loss = CrossEntropy(rate_weight=weight, rate_lower_hz=lower, rate_upper_hz=upper)
-    two_layers = {"a": rates_in(spikes, mask), "b": rates_in(spikes, mask)}
+    two_layers = {"a": Hidden(rates_in(spikes, mask)), "b": Hidden(rates_in(spikes, mask))}
     np.testing.assert_allclose(loss.penalty(two_layers), 2 * weight * wanted, rtol=1e-3, atol=1e-9)
 
 
 @jax.jit
 def gradient_of_penalty(spikes, mask):
     loss = CrossEntropy(rate_weight=1.0, rate_lower_hz=100.0, rate_upper_hz=200.0)
-    return jax.grad(lambda spikes: loss.penalty({"layer": rates_in(spikes, mask)}))(spikes)
+    return jax.grad(lambda spikes: loss.penalty({"layer": Hidden(rates_in(spikes, mask))}))(spikes)
 
 
 @given(seed=seeds, filler=garbage)
@@ -187,7 +191,7 @@ def test_metrics_are_exact_over_trials_for_any_batch_size(dt, seed, size, trials
         sums.append(
             metrics.Packed.of(
                 metrics.classification(jnp.asarray(z[rows]), y[rows], losses[rows], weight)
-                | metrics.activity({"hidden": rates_in(spikes[:, rows], counted)}, counted)
+                | metrics.activity({"hidden": Hidden(rates_in(spikes[:, rows], counted))}, counted)
             )
         )
     got = metrics.means(sums)

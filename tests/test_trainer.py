@@ -24,6 +24,7 @@ from spiketrain.losses import CrossEntropy
 from spiketrain.models.spiking_net import SpikingNet
 from spiketrain.training import optimizers, step
 from spiketrain.training.checkpoint import steps_in
+from spiketrain.training.feed import Resident
 from spiketrain.training.memory import pieces_within
 from spiketrain.training.order import order_of_epoch
 from spiketrain.training.profile import Profile
@@ -452,7 +453,7 @@ def test_a_run_within_a_memory_budget_takes_pieces_that_fit_and_computes_the_sam
 
     def within(memory_mb):
         t = trainer(**given, memory_mb=memory_mb)
-        t.data = on_device
+        t._feed = Resident(t.splits["train"], t.epochs, t.mesh)
         return t._within_memory()
 
     chosen = within(0.6 * needed(None))

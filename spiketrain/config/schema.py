@@ -826,6 +826,10 @@ class Loss:
     rate_weight: float = 0.0
     rate_lower_hz: float = 0.0
     rate_upper_hz: float = 1000.0
+    synchrony_weight: float = 0.0
+    membrane_weight: float = 0.0
+    membrane_lower: float = -1.0
+    membrane_upper: float = 1.0
 
 
 @dataclass

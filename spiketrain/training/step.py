@@ -13,13 +13,11 @@ import optax
 from flax import nnx
 from jax.sharding import Mesh, NamedSharding
 
-from spiketrain import environ, metrics
+from spiketrain import environ, hidden, metrics
 from spiketrain.data.dataset import LabelledTrials
 from spiketrain.data.event_split import EventSplit
 from spiketrain.data.event_trials import EventTrials
 from spiketrain.mesh import shared
-from spiketrain.regularizers import firing_rates, spike_counts
-from spiketrain.state import SpikeTrain
 from spiketrain.training import devices, event_batches
 from spiketrain.training.event_batches import EventBatches, StreamedBatches, events_on_devices
 from spiketrain.training.order import stream
@@ -201,16 +199,17 @@ class Functions:
         counted = mask & (batch["weight"] > 0)
         halved = environ.context(residuals=self.residuals) if self.residuals != "float32" else nullcontext()
         with halved:  # else what is set around the trainer holds
-            out, counts = self._forward(model, x, counted)
+            out, sums_of_layers = self._forward(model, x, counted)
         logits = self.loss.logits(out, mask)
         per_trial = self.loss.per_trial(logits, y)
         sums = metrics.classification(logits, y, per_trial, batch["weight"])
-        rates = {name: firing_rates(of_pieces.sum(0), counted) for name, of_pieces in counts.items()}
-        sums |= metrics.activity(rates, counted)
-        total = (per_trial * batch["weight"]).sum() / batch["weight"].sum() + self.loss.penalty(rates)
+        layers = hidden.of_batch(sums_of_layers, counted)
+        sums |= metrics.activity(layers, counted)
+        total = (per_trial * batch["weight"]).sum() / batch["weight"].sum() + self.loss.penalty(layers)
         return total, sums
 
-    def _forward(self, model: Any, x: jax.Array, mask: jax.Array) -> tuple[jax.Array, dict[str, jax.Array]]:
+    def _forward(self, model: Any, x: jax.Array, mask: jax.Array) -> tuple[jax.Array, dict[str, hidden.Sums]]:
+        forward = partial(hidden.forward, watched=self.loss.watched())
         if self.piece_steps is None:
             return forward(model, x, mask)
         return unroll_in_pieces(model, x, mask, steps=self.piece_steps, truncate=self.truncate, method=forward)
@@ -220,18 +219,6 @@ def encoded(encoder: Callable[..., Any], batch: Data, key: jax.Array | None = No
     """Return the input train `(T, B, channels)` of a batch, and which steps of each trial are no padding."""
     x = batch["x"].swapaxes(0, 1)
     return encoder(x, jnp.arange(len(x))[:, None] < batch["lengths"], key)
-
-
-def forward(model: Any, x: jax.Array, mask: jax.Array) -> tuple[jax.Array, dict[str, jax.Array]]:
-    """Run a train-level model, on a trial or a piece of one; return its output and what its hidden layers did.
-
-    Of a hidden layer only the number of spikes of every neuron at the steps of `mask` leaves a piece, as
-    `(1, *size)`; its train would be as long as the trial.
-    """
-    masked = {"mask": mask} if getattr(model, "takes_mask", False) else {}
-    out, captured = nnx.capture(type(model).__call__, SpikeTrain)(model, x, **masked)
-    hidden = {"/".join(map(str, path[:-1])): s.get_value()[0] for path, s in nnx.to_flat_state(captured)}
-    return out, {name: spike_counts(spikes, mask)[None] for name, spikes in hidden.items()}
 
 
 def on_devices(split: LabelledTrials, mesh: Mesh) -> SplitData:

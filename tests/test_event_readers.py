@@ -267,7 +267,7 @@ def test_hdf5_of_another_layout_is_refused_array_by_array(tmp_path, h5py):
 
     changed(bomb, "one entry per label, got")
     write_hdf5(path, [([0.1], [700])], [0])
-    with pytest.raises(DataError, match="to 699, got 700"):
+    with pytest.raises(DataError, match="trial 0: units must lie between 0 and 699, got 700"):
         read_hdf5(path, 700)
     write_hdf5(path, [([-0.1], [7])], [0])
     with pytest.raises(DataError, match="trial 0: times must lie between 0 and"):

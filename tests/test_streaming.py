@@ -5,6 +5,7 @@ import multiprocessing
 import os
 import pickle
 import signal
+from concurrent.futures import ThreadPoolExecutor
 
 import jax
 import numpy as np
@@ -23,6 +24,7 @@ from spiketrain.data.events_on_disk import EventsOnDisk
 from spiketrain.data.speech import load_spoken_digits
 from spiketrain.errors import DataError, TrainingError
 from spiketrain.training import read_ahead, run
+from spiketrain.training.epochs import Epochs
 
 from runs import small, write_data
 
@@ -184,6 +186,17 @@ def test_events_on_disk_are_the_events(tmp_path_factory, seed, rows, late):
             np.testing.assert_array_equal(getattr(ours, name), getattr(expected, name))
         assert ours.size == read.size == expected.size and len(ours) == len(expected)
         assert ours.after(late) == expected.after(late) == (expected.times >= late).sum()
+
+
+def test_a_thread_that_reads_ahead_changes_no_row_that_another_asks_for():
+    epochs = Epochs(np.full(12, 5), batch_size=4, seed=3, buckets=None)
+    wanted = [np.asarray(epochs.order(step // 3)[0])[step % 3 * 4 :][:4] for step in range(60)]
+
+    def differ(ahead):
+        return sum(not np.array_equal(epochs.rows(s + ahead), wanted[s + ahead]) for _ in range(5) for s in range(56))
+
+    with ThreadPoolExecutor(3) as pool:
+        assert sum(pool.map(differ, [0, 2, 4])) == 0
 
 
 @given(seed=some.integers(0, 2**16), trials=some.integers(1, 20))

@@ -27,7 +27,7 @@ class Epochs:
     def __init__(self, lengths: np.ndarray, *, batch_size: int, seed: int | Sequence[int], buckets: int | None):
         self.steps, self.batch_size = steps_per_epoch(len(lengths), batch_size), batch_size
         self._trials, self._seed = len(lengths), seed
-        self._epoch, self._latest = -1, np.zeros(0, np.int32)
+        self._latest = -1, np.zeros(0, np.int32)
         self._buckets: Buckets | None = None
         if buckets:
             if not isinstance(seed, int):
@@ -56,6 +56,7 @@ class Epochs:
     def rows(self, step: int) -> np.ndarray:
         """Return the trials of the optimizer step after `step` others, `(batch_size,)` or `(members, batch_size)`."""
         epoch, position = divmod(step, self.steps)
-        if epoch != self._epoch:
-            self._latest, self._epoch = np.asarray(self.order(epoch)[0]), epoch
-        return self._latest[..., position * self.batch_size : (position + 1) * self.batch_size]
+        latest = self._latest  # looked at once: a thread that reads ahead asks, too, and may be an epoch further
+        if latest[0] != epoch:
+            latest = self._latest = epoch, np.asarray(self.order(epoch)[0])
+        return latest[1][..., position * self.batch_size : (position + 1) * self.batch_size]

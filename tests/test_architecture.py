@@ -24,7 +24,7 @@ LAYERS = [
     {"plots"},
     {"neurons", "synapses", "generators"},
     {"projections"},
-    {"encoders", "augmentation", "layers", "readouts", "losses", "metrics", "regularizers"},
+    {"encoders", "augmentation", "layers", "readouts", "losses", "metrics", "regularizers", "hidden"},
     {"models"},
     {"data"},
     {"config"},

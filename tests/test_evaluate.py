@@ -246,7 +246,7 @@ def test_another_data_set_is_named_as_in_training(run, tmp_path, monkeypatch, ca
     np.savez("other.npz", **parts)
     assert answered(monkeypatch, run, "data=npz", "data.path=other.npz", "--json", "a.json") == 0
     found = json.loads((tmp_path / "a.json").read_text())
-    assert found["data"] == {"name": "npz", "path": "other.npz"} and found["trials"] == 6
+    assert found["data"] == {"name": "npz", "path": "other.npz", "stream": False} and found["trials"] == 6
     assert found["metrics"]["loss"] != result(run)["test"]["loss"]
     assert evaluate(run, data={"path": "other.npz"})[1] == found["metrics"]
     assert evaluate(run, split="train", data={"path": str(run.parent / "small.npz")})[1]["loss"] == pytest.approx(

@@ -159,6 +159,11 @@ def test_an_ensemble_does_not_stream(files):
         run.make_trainer(config("events", files["events"], stream=True, ensemble=2), None)
 
 
+def test_workers_without_data_that_stream_are_refused(files):
+    with pytest.raises(TrainingError, match=r"trainer\.workers=2 read data that stream, and these are in memory"):
+        run.make_trainer(config("npz", files["npz"], stream=False, trainer__workers=2), None).fit()
+
+
 def test_without_grain_the_error_says_what_to_install(files, monkeypatch):
     monkeypatch.setitem(__import__("sys").modules, "grain", None)
     trainer = run.make_trainer(config("events", files["events"], stream=True), None)

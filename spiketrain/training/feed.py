@@ -5,6 +5,7 @@ import numpy as np
 from jax.sharding import Mesh
 
 from spiketrain.data.dataset import LabelledTrials
+from spiketrain.errors import TrainingError
 from spiketrain.training import devices
 from spiketrain.training.epochs import Epochs
 from spiketrain.training.read_ahead import BatchReader, ReadAhead
@@ -15,9 +16,18 @@ Fed = tuple[SplitData, jax.Array, int | None]
 
 
 def feed_of(split: LabelledTrials, epochs: Epochs, mesh: Mesh, *, steps: int, workers: int) -> "Resident | Streamed":
-    """Return what feeds the steps of a run, as `Resident` and `Streamed` say."""
+    """Return what feeds the steps of a run, as `Resident` and `Streamed` say.
+
+    Raises:
+        TrainingError: there are workers, and nothing that they could read.
+    """
     if split.streams:
         return Streamed(split, epochs, mesh, steps=steps, workers=workers)
+    if workers:
+        raise TrainingError(
+            f"trainer.workers={workers} read data that stream, and these are in memory. Write `trainer.workers=0`, or "
+            "`data.stream=true`."
+        )
     return Resident(split, epochs, mesh)
 
 

@@ -63,14 +63,21 @@ LAYERS = {
 layers = pytest.mark.parametrize("make", LAYERS.values(), ids=LAYERS)
 
 
-@pytest.mark.parametrize("frame, taps, steps", [(16, 5, 40), (16, 12, 7), (128, 12, 40), (128, 1, 40)])
-def test_both_forms_equal_the_sum_over_delays(frame, taps, steps, monkeypatch):
-    monkeypatch.setattr(causal, "LEAST_FRAME", frame)
+@pytest.mark.parametrize("frames, taps, steps", [(4, 5, 40), (1, 12, 7), (3, 12, 40), (1, 12, 40), (40, 1, 40)])
+def test_both_forms_equal_the_sum_over_delays(frames, taps, steps):
     x = np.concatenate([np.zeros((taps - 1, 3, PRE)), X[:steps]])
     expected = convolved(X[:steps], KERNEL[:taps])
-    forms = jax.jit(lambda x, k: (causal.by_delays(x, k), causal.by_frequencies(x, k)))(x, KERNEL[:taps])
+    forms = jax.jit(lambda x, k: (causal.by_delays(x, k), causal.by_frequencies(x, k, frames)))(x, KERNEL[:taps])
     for y in forms:
         equal(y, expected, rtol=1e-12)
+
+
+def test_the_form_follows_the_work():
+    """Wide layers with many delays go by frequencies, in more frames where few trials share a kernel."""
+    few, many = (causal.best_frames(100, 26, batch, 256, 256) for batch in (64, 256))
+    assert few > many == 1
+    assert causal.best_frames(100, 3, 64, 64, 64) == 0
+    assert causal.best_frames(784, 784, 64, 1, 256) == 0  # one channel: transforms would take more than they save
 
 
 @layers

@@ -2,6 +2,7 @@
 
 python scripts/results.py vowels --seeds 0 1 2 3 4
 python scripts/results.py fashion_rows --seeds 0 1 2
+python scripts/results.py fashion_rows --seeds 0 1 2 --at-once 2    # two seeds side by side, each on one core
 python scripts/results.py vowels --tables-only     # from the results file that is there
 python scripts/results.py delays_without --of delays    # another configuration, beside the results of delays
 
@@ -10,10 +11,12 @@ Data sets that are not part of spiketrain are looked for where `SPIKETRAIN_DATA`
 
 import argparse
 import json
+import os
 import subprocess
 import sys
 import tempfile
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +33,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("experiment")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2, 3, 4])
+    parser.add_argument("--at-once", type=int, default=1, help="how many seeds to train side by side, each on one core")
     parser.add_argument("--tables-only", action="store_true")
     parser.add_argument("--of", help="the folder in experiments/ that it belongs to, if it has none of its own")
     arguments = parser.parse_args()
@@ -37,7 +41,11 @@ def main() -> None:
     name = arguments.experiment if arguments.of else "results"
     if not arguments.tables_only:
         with tempfile.TemporaryDirectory() as scratch:
-            runs = [run(arguments.experiment, seed, Path(scratch) / str(seed)) for seed in arguments.seeds]
+            jobs = [(arguments.experiment, seed, Path(scratch) / str(seed)) for seed in arguments.seeds]
+            if arguments.at_once > 1:
+                os.environ["JAX_NUM_CPU_DEVICES"] = "1"
+            with ThreadPoolExecutor(arguments.at_once) as pool:
+                runs = list(pool.map(lambda job: run(*job), jobs))
             results = summarise(arguments.experiment, runs, arguments.of)
             if not arguments.of:
                 draw(runs, folder)

@@ -1,5 +1,7 @@
 """`spiketrain-data`: everything it lists can be checked and described, and what is missing is one line."""
 
+import os
+import re
 import subprocess
 import sys
 
@@ -35,6 +37,13 @@ def test_the_list_says_what_is_there_and_what_is_missing(told, tmp_path):
         assert known.name in out and known.config in out and known.what in out
     assert f"found in {tmp_path / 'gesture'}" in out and "japanese" not in out
     assert f"missing: shd_train.h5, shd_test.h5 in {tmp_path / 'shd'}\n    get it: https://zenkelab.org" in out
+    for side in ("Train", "Test"):
+        (tmp_path / "nmnist" / side / "0").mkdir(parents=True)
+    for recording in (tmp_path / "gesture").glob("*.aedat"):
+        recording.unlink()
+    _, out, _ = told("list")
+    assert f"missing: Train/*/*, Test/*/* in {tmp_path / 'nmnist'}" in out
+    assert f"missing: *.aedat in {tmp_path / 'gesture'}" in out
     code, out, err = told("check", "shd")
     assert code == 2 and out == "" and err.count("\n") == 1
     assert err.startswith("DataError: data=shd lacks shd_train.h5, shd_test.h5 in ") and "https://zenkelab.org" in err
@@ -51,9 +60,20 @@ def test_a_set_is_described_by_name_and_by_path(told, tmp_path):
     assert "duration: 0.125 to 0.5 s, median 0.25" in out and "events per trial: 1 to 2, median 1" in out
     assert "classes: 2, of 1 to 2 trials: zero 1, one 2" in out
     code, out, _ = told("check", "shd", "--path", tmp_path / "shd")
-    assert code == 0 and out.endswith("All of it can be read.\n") and "channels" not in out
+    assert (
+        code == 0
+        and "channels" not in out
+        and out.endswith(
+            "\nIncomplete: train has 3 of 8,156 trials and 2 of 20 classes, test has 3 of 2,264 trials and 2 of 20 classes. "
+            "What is there can be read.\n"
+        )
+    )
     code, out, _ = told("describe", tmp_path / "shd" / "shd_test.h5")
     assert code == 0 and "shd_test.h5: 3 trials, 4 events, 1 dropped" in out and "channels: 10\n" in out
+    write_hdf5(tmp_path / "shd" / "shd_test.h5", [], [])
+    for word in ("check", "describe"):
+        code, out, err = told(word, "shd")
+        assert code == 2 and out == "" and err == "DataError: shd: test holds no trial.\n"
     (tmp_path / "shd" / "shd_test.h5").write_bytes(b"\x89HDF\r\n\x1a\n")
     code, _, err = told("check", "shd")
     assert code == 2 and err.count("\n") == 1 and "shd_test.h5 (8 bytes) is no readable HDF5 file" in err
@@ -82,6 +102,16 @@ def test_every_kind_of_file_is_described(told, tmp_path):
             assert line in out, (word, out)
     code, out, _ = told("describe", tmp_path / "a.bin", "--size", "40x50")
     assert code == 0 and "channels: 2 x 40 x 50" in out
+    assert told("check", "vowels")[1].endswith("test: 370 trials\nAll of it can be read.\n")
+    (tmp_path / "late.dat").write_bytes(dat_bytes([0, 2**31], [1, 1], [1, 1], [0, 1]))
+    code, _, err = told("describe", tmp_path / "late.dat")
+    assert code == 2 and "late.dat: Events, trial 0: times must lie between" in err
+
+
+def test_the_catalogue_counts_as_it_says():
+    for known in CATALOGUE.values():
+        numbers = [int(number.replace(",", "")) for number in re.findall(r"[\d,]*\d", known.what)]
+        assert {*known.trials.values(), known.classes} <= set(numbers), known.name
 
 
 @pytest.mark.parametrize(
@@ -93,11 +123,16 @@ def test_every_kind_of_file_is_described(told, tmp_path):
         (["a.txt"], "a.txt ends in none of .h5"),
         (["a.txt", "--path", "."], "a.txt is none of the names"),
         (["."], "has no folder `train`"),
+        (["~nouser/x"], "~nouser/x is neither a file or folder"),
+        (["shd", "--path", "~nouser/x"], "data=shd lacks shd_train.h5, shd_test.h5 in ~nouser/x"),
+        (["pipe.npz"], "pipe.npz is no regular file"),
+        (["spoken_digits"], "make it from the recordings in https://github.com/Jakobovski/free-spoken-digit-dataset"),
     ],
 )
 def test_a_mistake_is_one_line(told, tmp_path, monkeypatch, words, message):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "a.txt").write_text("")
+    os.mkfifo("pipe.npz")
     code, out, err = told("describe", *words)
     assert code == 2 and out == "" and err.count("\n") == 1 and message in err
 

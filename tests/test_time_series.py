@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from spiketrain.data.time_series import load_ts, read_ts, read_tsv
 from spiketrain.errors import DataError
 
-HEAD = "#A comment\n@problemName Small\n@timeStamps false\n@missing true\n@univariate false\n@dimensions 2\n"
+HEAD = "#A comment\n@problemName Small\n@timeStamps false\n@missing true\n@univariate false\n"
 
 
 def ts_text(trials, labels, classes="a b"):
@@ -16,7 +16,9 @@ def ts_text(trials, labels, classes="a b"):
     for trial, label in zip(trials, labels, strict=True):
         channels = [",".join("?" if np.isnan(v) else repr(float(v)) for v in channel) for channel in trial.T]
         lines.append(":".join([*channels, label]))
-    return HEAD + f"@equalLength false\n@classLabel true {classes}\n@data\n" + "\n".join(lines) + "\n"
+    channels = {trial.shape[1] for trial in trials}.pop()
+    head = f"@dimensions {channels}\n@equalLength false\n@seriesLength 9\n@classLabel true {classes}\n@data\n"
+    return HEAD + head + "\n".join(lines) + "\n"
 
 
 def tsv_text(trials, labels):
@@ -83,15 +85,20 @@ def test_missing_values_are_refused_held_or_zero(tmp_path):
     "text, message",
     [
         ("", "ends at line 0 without @data"),
-        (HEAD, "ends at line 6 without @data"),
-        (HEAD + "@data\n", "ends at line 7 without a trial"),
+        (HEAD, "ends at line 5 without @data"),
+        (HEAD + "@data\n", "ends at line 6 without a trial"),
         ("@timestamps true\n@data\n", "line 1: series with a time stamp per value"),
         ("@targetlabel true\n@data\n", "line 1: the trials have no class"),
         ("hello\n@data\n", "line 1: expects a line that begins with @ or #"),
         ("@data\n1,2:a\n1,x:a\n", "line 3: could not convert string to float: 'x'"),
         ("@data\n1,2:3:a\n", "line 2: the channels have 2, 1 values"),
         ("@data\n1,2\n", "line 2: expects channels and a label"),
-        ("@data\n1,inf:a\n", "line 2: holds an infinite value"),
+        ("@data\n1,inf:a\n", r"line 2: holds a value of size inf, beyond the 3.40282e\+38 of float32"),
+        ("@data\n1,-1e300:a\n", r"line 2: holds a value of size 1e\+300, beyond"),
+        ("@data\n1_0,2:a\n", "line 2: expects numbers without _, got 1_0,2"),
+        ("@dimensions 3\n@data\n1:2:a\n", "line 3: has 2 channels, and the header says @dimensions 3"),
+        ("@equalLength true\n@data\n1,2:a\n1:a\n", "line 4: has 1 steps and the first trial 2, .* @equalLength true"),
+        ("@seriesLength 3\n@data\n1,2:a\n", "line 3: has 2 steps, and the header says @seriesLength 3"),
         ("@classLabel true a b\n@data\n1,2:c\n", "line 3: the label 'c' is none of a, b"),
     ],
 )
@@ -129,6 +136,29 @@ def test_what_does_not_belong_together_is_refused(tmp_path):
     (tmp_path / "bad.tsv").write_bytes(b"1\t2\n\xff")
     with pytest.raises(DataError, match=r"bad.tsv, byte 4: is no text in UTF-8"):
         read_tsv(tmp_path / "bad.tsv")
+    (tmp_path / "bad.tsv").write_text("1\t1.25\t2.25\n1\t1.2")
+    with pytest.raises(DataError, match=r"line 2: has 1 values, and the lines before have 2. Write NaN at the end"):
+        read_tsv(tmp_path / "bad.tsv")
     (tmp_path / "bad.tsv").write_text("1\t2\n1\tNaN\n")
     with pytest.raises(DataError, match="line 2: expects a label and at least one value"):
         read_tsv(tmp_path / "bad.tsv")
+
+
+def test_a_mark_of_byte_order_is_no_part_of_a_label(tmp_path):
+    for side in ("TRAIN", "TEST"):
+        (tmp_path / f"Small_{side}.tsv").write_text("\ufeff1\t2\t3\n1\t4\t5\n2\t6\t7\n")
+    assert load_ts(str(tmp_path)).classes == ("1", "2")
+
+
+def test_one_long_trial_among_many_is_refused_before_it_takes_memory(tmp_path, monkeypatch):
+    monkeypatch.setattr("spiketrain.data.time_series.LARGEST", 2**20)
+    for side, longest in (("TRAIN", 1), ("TEST", 1000)):
+        (tmp_path / f"Small_{side}.ts").write_text("@data\n" + "1:a\n" * 200 + "1," * (longest - 1) + "1:a\n")
+    with pytest.raises(DataError, match=r"Small_TRAIN.ts: .* 1000 steps, its 201 trials would take 1608000 bytes"):
+        load_ts(str(tmp_path))
+
+
+def test_a_value_that_float32_does_not_hold_after_scaling_is_said_with_its_file(tmp_path):
+    write(tmp_path, "ts", [np.array([[0.0], [1e-30]])] * 2, [np.array([[1e38]])])
+    with pytest.raises(DataError, match=r"Small_TEST.ts: Split\(x=...\)"):
+        load_ts(str(tmp_path))

@@ -8,12 +8,17 @@ spiketrain-data describe recordings/train.h5
 import argparse
 import re
 import sys
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from spiketrain.cli.common import run
-from spiketrain.data.catalogue import CATALOGUE, data_folder, nearest
+from spiketrain.data.catalogue import CATALOGUE, Known, data_folder, nearest
 from spiketrain.errors import ConfigError
+
+if TYPE_CHECKING:
+    from spiketrain.data.inspection import Part
 
 
 def command() -> None:
@@ -60,7 +65,18 @@ def _read(arguments: argparse.Namespace) -> None:
                 print(f"    events per trial: {_spread(part.events, '')}")
             _print_classes(part.labels, part.classes)
     if arguments.word == "check":
-        print("All of it can be read.")
+        known = CATALOGUE.get(arguments.what)
+        lacking = ", ".join(_lacking(known, parts)) if known else ""
+        print(f"Incomplete: {lacking}. What is there can be read." if lacking else "All of it can be read.")
+
+
+def _lacking(known: Known, parts: "list[Part]") -> Iterator[str]:
+    """Yield what is there of every split that is not whole."""
+    labels = {part.name: part.labels for part in parts}
+    for side, trials in known.trials.items():
+        there, classes = len(labels[side]), len(np.unique(labels[side]))
+        if there < trials or classes < known.classes:
+            yield f"{side} has {there:,} of {trials:,} trials and {classes} of {known.classes} classes"
 
 
 def _print_classes(labels: np.ndarray, classes: tuple[str, ...]) -> None:

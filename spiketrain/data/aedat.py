@@ -5,7 +5,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from spiketrain.data.camera import Size, Trial, from_first, placed, records
+from spiketrain.data.camera import Size, Trial, from_first, placed, recorded, records
 from spiketrain.data.source import Source
 from spiketrain.errors import DataError
 
@@ -38,7 +38,7 @@ def read_aedat(path: str | os.PathLike, size: Size = DVS128) -> Trial:
         size: (2, height, width) of the camera; version 2.0 is read for the DVS128 alone.
 
     Raises:
-        DataError: the file is missing, cut short, of another version or inconsistent, naming the byte.
+        DataError: the file is missing, cut short, without an event, of another version or inconsistent, naming the byte.
 
     Reference: https://docs.inivation.com/software/software-advanced-usage/file-formats.
     """
@@ -78,7 +78,7 @@ def _read_2(source: Source, size: Size) -> Trial:
     inside = address & 0x8000 == 0
     events, at, address = events[inside], at[inside], address[inside]
     x, y = 127 - ((address & 0xFE) >> 1).astype(int), (address & 0x7F00) >> 8
-    return from_first(events["time"]), placed(source, size, x, y, address & 1 == 0, at)
+    return recorded(source, from_first(events["time"]), placed(source, size, x, y, address & 1 == 0, at))
 
 
 def _read_3(source: Source, size: Size) -> Trial:
@@ -86,12 +86,14 @@ def _read_3(source: Source, size: Size) -> Trial:
         pass
     times, units = [np.zeros(0, np.int64)], [np.zeros(0, np.int64)]
     for start, overflow, events in _packets(source):
-        valid = events["data"] & 1 == 1
-        data = events["data"][valid]
-        at = start + EVENT_3.itemsize * np.flatnonzero(valid)
-        times.append(events["time"][valid].astype(np.int64) + (overflow << 31))
+        valid = np.flatnonzero(events["data"] & 1)
+        data, time, at = events["data"][valid], events["time"][valid], start + EVENT_3.itemsize * valid
+        negative = np.flatnonzero(time < 0)
+        if len(negative):
+            raise source.wrong(int(at[negative[0]]), f"an event has the negative time {time[negative[0]]}.")
+        times.append(time.astype(np.int64) + (overflow << 31))
         units.append(placed(source, size, data >> 17, data >> 2 & 0x7FFF, data >> 1 & 1, at))
-    return np.concatenate(times), np.concatenate(units)
+    return recorded(source, np.concatenate(times), np.concatenate(units))
 
 
 def _packets(source: Source) -> Iterator[tuple[int, int, np.ndarray]]:

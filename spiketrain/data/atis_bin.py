@@ -4,7 +4,7 @@ import os
 
 import numpy as np
 
-from spiketrain.data.camera import Size, Trial, placed, records
+from spiketrain.data.camera import Size, Trial, placed, recorded, records
 from spiketrain.data.source import Source
 
 OVERFLOW_ROW = 240
@@ -23,18 +23,15 @@ def read_bin(path: str | os.PathLike, size: Size = (2, 34, 34)) -> Trial:
         size: (2, height, width); (2, 34, 34) for N-MNIST, (2, 180, 240) for N-Caltech101.
 
     Raises:
-        DataError: the file is missing, empty or cut short, or has an event outside of `size`, naming the byte.
+        DataError: the file is missing or cut short, has no event, or one outside of `size`, naming the byte.
 
     Reference: Orchard et al. (2015), https://doi.org/10.3389/fnins.2015.00437.
     """
     with Source(path) as source:
-        content = source.rest()
-        if not content:
-            raise source.wrong(0, "the file is empty.")
-        events, at = records(source, content, EVENT)
+        events, at = records(source, source.rest(), EVENT)
         rest = events["rest"].astype(np.int64)
         times = (rest[:, 0] & 0x7F) << 16 | rest[:, 1] << 8 | rest[:, 2]
         overflow = events["y"] == OVERFLOW_ROW
         times += OVERFLOW_US * np.cumsum(overflow)
         events, times, brighter, at = (a[~overflow] for a in (events, times, rest[:, 0] >> 7, at))
-        return times, placed(source, size, events["x"], events["y"], brighter, at)
+        return recorded(source, times, placed(source, size, events["x"], events["y"], brighter, at))

@@ -1,4 +1,4 @@
-"""What the readers of event cameras share: the place of an event, and times that count from the first one."""
+"""What the readers of event cameras share: the place of an event, times from the first one, and that there is one."""
 
 import numpy as np
 
@@ -52,6 +52,17 @@ def records(source: Source, content: bytes, dtype: np.dtype) -> tuple[np.ndarray
         )
     events = np.frombuffer(content, dtype)
     return events, start + dtype.itemsize * np.arange(len(events))
+
+
+def recorded(source: Source, times: np.ndarray, units: np.ndarray) -> Trial:
+    """Return the recording of these events, those of the whole file.
+
+    Raises:
+        DataError: there is none.
+    """
+    if not len(times):
+        raise source.wrong(source.at, "the file ends without an event. It is cut short.")
+    return times, units
 
 
 def from_first(times: np.ndarray) -> np.ndarray:

@@ -1,13 +1,14 @@
 """From splits of events to a data set: units pooled, times in steps, what falls outside counted and said."""
 
 import logging
+import math
 from collections.abc import Mapping
 from pathlib import Path
 
 from spiketrain.data.dataset import Dataset
 from spiketrain.data.event_npz import map_events, read_events
 from spiketrain.data.event_split import PADDING, EventSplit
-from spiketrain.data.events import Events
+from spiketrain.data.events import LAST, Events
 from spiketrain.data.events_on_disk import EventsOnDisk
 from spiketrain.errors import DataError
 
@@ -67,9 +68,11 @@ def event_dataset(
         DataError: an argument is not as above, or a split is empty or missing.
         ShapeError: `pool` does not divide the channels.
     """
-    bin_us = round(bin_ms * 1000)
-    if bin_us < 1 or abs(bin_us - bin_ms * 1000) > 1e-6:
-        raise DataError(f"data.bin_ms={bin_ms} must be a whole number of microseconds, such as 10 or 0.5.")
+    bin_us = round(bin_ms * 1000) if math.isfinite(bin_ms) else 0
+    if not 1 <= bin_us <= LAST or abs(bin_us - bin_ms * 1000) > 1e-6:
+        raise DataError(
+            f"data.bin_ms={bin_ms} must be a whole number of microseconds, at most {LAST}, such as 10 or 0.5."
+        )
     if steps is not None and steps < 1:
         raise DataError(f"data.steps={steps} must be at least 1, or null for as many as the longest trial needs.")
     for side in ("train", "test"):

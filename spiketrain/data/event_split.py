@@ -47,12 +47,19 @@ class EventSplit:
         if len(self.events) == 0:
             raise DataError("EventSplit(events=...) expects at least one trial, got none.")
         if not (isinstance(self.bin_us, int | np.integer) and 1 <= self.bin_us <= LAST):
-            raise DataError(f"EventSplit(bin_us=...) expects a whole number of microseconds, got {self.bin_us!r}.")
+            raise DataError(
+                f"EventSplit(bin_us=...) expects 1 to {LAST}, a whole number of microseconds, got {self.bin_us!r}."
+            )
         if self.padding not in PADDING:
             raise DataError(f"EventSplit(padding=...) expects one of {', '.join(PADDING)}, got {self.padding!r}.")
         if self.steps < 0:
             raise DataError(f"EventSplit(steps=...) must be at least 1, got {self.steps}.")
-        object.__setattr__(self, "steps", self.steps or int(self._needed.max()))
+        steps = self.steps or int(self._needed.max())
+        if steps > LAST:
+            raise DataError(
+                f"EventSplit(bin_us=..., steps=...) has at most {LAST} steps, got {steps}. Write a larger bin_us, or fewer steps."
+            )
+        object.__setattr__(self, "steps", steps)
 
     def __len__(self):
         return len(self.events)
@@ -75,12 +82,12 @@ class EventSplit:
     @cached_property
     def lengths(self) -> np.ndarray:
         """The number of steps of each trial, (n,), from 1 to T."""
-        steps = np.int32(self.steps)
-        return np.full(len(self), steps) if self.padding == "none" else np.minimum(self._needed, steps)
+        steps = self.steps if self.padding == "none" else np.minimum(self._needed, self.steps)
+        return np.full(len(self), steps, np.int32)
 
     @cached_property
     def _needed(self) -> np.ndarray:
-        return np.maximum(self.events.durations // self.bin_us + 1, 1).astype(np.int32)
+        return np.maximum(self.events.durations // self.bin_us + 1, 1)
 
     @property
     def outside(self) -> int:

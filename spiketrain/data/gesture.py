@@ -1,7 +1,7 @@
 """DVS128 Gesture: eleven gestures of 29 people in front of an event camera, cut out of long recordings."""
 
-import csv
 import os
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -10,12 +10,12 @@ import numpy as np
 from spiketrain.data.aedat import DVS128, read_aedat
 from spiketrain.data.cache import Kept, Parsed, cached
 from spiketrain.data.camera import Trial
-from spiketrain.data.catalogue import CATALOGUE, locate
+from spiketrain.data.catalogue import CATALOGUE, folder_of
 from spiketrain.data.dataset import Dataset
 from spiketrain.data.event_dataset import event_dataset
 from spiketrain.data.event_split import PADDING
-from spiketrain.data.events import Events
-from spiketrain.data.source import Source
+from spiketrain.data.events import LAST, Events
+from spiketrain.data.source import text
 from spiketrain.errors import DataError
 
 CLASSES = (
@@ -31,6 +31,9 @@ CLASSES = (
     "air guitar",
     "other gestures",
 )
+LONGEST_LIST = 1 << 20
+HEADER = "class,startTime_usec,endTime_usec"
+WINDOW = re.compile(r"\s*(\d{1,18})\s*,\s*(\d{1,18})\s*,\s*(\d{1,18})\s*", re.ASCII)
 LISTS = {"train": "trials_to_train.txt", "test": "trials_to_test.txt"}
 
 
@@ -66,7 +69,7 @@ def read_gesture(path: str | None = None, stream: bool = False) -> Kept:
     Raises:
         DataError: a file is missing or damaged.
     """
-    folder = locate(CATALOGUE["gesture"], path)[0].parent
+    folder = folder_of(CATALOGUE["gesture"], path)
     recordings = {side: _listed(folder / name) for side, name in LISTS.items()}
 
     def parse() -> Parsed:
@@ -78,15 +81,21 @@ def read_gesture(path: str | None = None, stream: bool = False) -> Kept:
         return splits, CLASSES
 
     files = [file for side in recordings.values() for pair in side for file in pair]
-    return cached(files, {"reader": "gesture", "recordings": [file.name for file in files]}, parse, stream=stream)
+    names = {side: [recording.name for recording, _ in pairs] for side, pairs in recordings.items()}
+    return cached(files, {"reader": "gesture", "recordings": names}, parse, stream=stream)
 
 
 def _trials(pairs: list[tuple[Path, Path]], labels: list[int], users: list[int]) -> Iterator[Trial]:
     """Yield the gestures of recordings, and note the label and the user of each."""
     for recording, windows in pairs:
         times, units = read_aedat(recording)
-        for label, start, end in read_windows(windows):
+        for line, (label, start, end) in enumerate(read_windows(windows), 2):
             inside = (times >= start) & (times < end)
+            if not inside.any():
+                raise DataError(
+                    f"{windows}, line {line}: no event of {recording.name} lies from {start} to {end}; its last one is at "
+                    f"{times.max()}. The recording is cut short, or these are the labels of another."
+                )
             labels.append(label)
             users.append(_user(recording))
             yield times[inside] - start, units[inside]
@@ -98,20 +107,18 @@ def read_windows(path: str | os.PathLike) -> list[tuple[int, int, int]]:
     Raises:
         DataError: the file is missing, or not as the data set has it, naming the line.
     """
-    with Source(path) as source:
-        text = source.up_to(1 << 20).decode("utf-8", "replace")
-    rows = list(csv.reader(text.splitlines()))
-    if not rows or [cell.strip() for cell in rows[0]] != ["class", "startTime_usec", "endTime_usec"]:
-        raise DataError(f"{path}, line 1: expects class,startTime_usec,endTime_usec.")
+    header, *lines = text(path, LONGEST_LIST).splitlines() or [""]
+    if "".join(header.split()) != HEADER:
+        raise DataError(f"{path}, line 1: expects {HEADER}.")
     windows = []
-    for n, row in enumerate(rows[1:], 2):
-        try:
-            label, start, end = (int(cell) for cell in row)
-        except ValueError:
-            raise DataError(f"{path}, line {n}: expects three whole numbers, got {','.join(row)[:80]!r}.") from None
-        if not (1 <= label <= len(CLASSES) and 0 <= start < end):
+    for n, line in enumerate(lines, 2):
+        if not (found := WINDOW.fullmatch(line)):
+            raise DataError(f"{path}, line {n}: expects three whole numbers, got {line[:80]!r}.")
+        label, start, end = (int(number) for number in found.groups())
+        if not (1 <= label <= len(CLASSES) and start < end <= start + LAST):
             raise DataError(
-                f"{path}, line {n}: expects a class from 1 to {len(CLASSES)} and start < end, got {label}, {start}, {end}."
+                f"{path}, line {n}: expects a class from 1 to {len(CLASSES)} and start < end, at most {LAST} later, "
+                f"got {label}, {start}, {end}."
             )
         windows.append((label - 1, start, end))
     if not windows:
@@ -121,15 +128,15 @@ def read_windows(path: str | os.PathLike) -> list[tuple[int, int, int]]:
 
 def _listed(path: Path) -> list[tuple[Path, Path]]:
     """Return the recordings of a list, and the labels of each."""
-    with Source(path) as source:
-        names = source.up_to(1 << 20).decode("utf-8", "replace").split()
     pairs = []
-    for name in names:
+    for name in text(path, LONGEST_LIST).split():
         recording = path.parent / Path(name).name  # a list names files of its own folder, and no others
         labels = recording.with_name(recording.stem + "_labels.csv")
         for file in (recording, labels):
-            if not file.is_file():
-                raise DataError(f"{path} lists {name}, but {file} is missing. Get it: {CATALOGUE['gesture'].get}.")
+            if not os.path.isfile(file):  # Path.is_file raises where a name is too long
+                raise DataError(
+                    f"{path} lists {name[:80]}, but {file.name[-80:]} is missing. Get it: {CATALOGUE['gesture'].get}."
+                )
         pairs.append((recording, labels))
     if not pairs:
         raise DataError(f"{path}, line 1: lists no recording.")

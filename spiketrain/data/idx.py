@@ -8,10 +8,12 @@ import numpy as np
 
 from spiketrain.data.catalogue import CATALOGUE, locate
 from spiketrain.data.dataset import Dataset, Split
-from spiketrain.data.source import LARGEST, Source
+from spiketrain.data.source import LARGEST, Source, naming
 from spiketrain.errors import DataError
 
 TYPES = {0x08: ">u1", 0x09: ">i1", 0x0B: ">i2", 0x0C: ">i4", 0x0D: ">f4", 0x0E: ">f8"}
+
+MOST_AXES = 32  # fewer than any NumPy has
 
 FASHION = ("T-shirt/top", "trouser", "pullover", "dress", "coat", "sandal", "shirt", "sneaker", "bag", "ankle boot")
 CLASSES = {"mnist": tuple(str(digit) for digit in range(10)), "fashion": FASHION}
@@ -28,11 +30,15 @@ def read_idx(path: str | os.PathLike) -> np.ndarray:
     """
     with Source(path) as source:
         start = source.read(4, "the type and the number of axes")
-        if start[:2] != b"\x00\x00" or start[2] not in TYPES or start[3] == 0:
-            raise source.wrong(0, f"an IDX file begins with 00 00, a type and a number of axes, got {start.hex(' ')}.")
+        if start[:2] != b"\x00\x00" or start[2] not in TYPES or not 1 <= start[3] <= MOST_AXES:
+            raise source.wrong(
+                0,
+                f"an IDX file begins with 00 00, a type and a number of axes up to {MOST_AXES}, got {start.hex(' ')}.",
+            )
         shape = tuple(source.array(">u4", start[3], "the sizes of the axes").tolist())
         dtype = np.dtype(TYPES[start[2]])
-        if (size := math.prod(shape) * dtype.itemsize) > LARGEST:
+        # NumPy bounds an array without numbers as if its empty axes had one entry.
+        if (size := math.prod(max(n, 1) for n in shape) * dtype.itemsize) > LARGEST:
             raise source.wrong(4, f"the shape {shape} would take {size} bytes, more than the {LARGEST} that are read.")
         array = source.array(dtype.str, math.prod(shape), f"the numbers of shape {shape}")
         source.end()
@@ -73,7 +79,8 @@ def load_idx(
     files = locate(CATALOGUE[source], path)
     train, test = (_split(files[i], files[i + 1], layout, permute_seed, pool) for i in (0, 2))
     name = source if permute_seed is None else f"{source}_permuted"
-    return Dataset(name, train, test, CLASSES[source])
+    with naming(files[0].parent):
+        return Dataset(name, train, test, CLASSES[source])
 
 
 def _split(images: Path, labels: Path, layout: str, permute_seed: int | None, pool: int) -> Split:
@@ -90,4 +97,5 @@ def _split(images: Path, labels: Path, layout: str, permute_seed: int | None, po
     x = x.reshape(len(x), pixels)
     if permute_seed is not None:
         x = x[:, np.random.default_rng(permute_seed).permutation(pixels)]
-    return Split(x.reshape(-1, *shape) / np.float32(255), np.full(len(x), shape[0]), y)
+    with naming(labels):
+        return Split(x.reshape(-1, *shape) / np.float32(255), np.full(len(x), shape[0]), y)

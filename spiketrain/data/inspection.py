@@ -1,5 +1,6 @@
 """What is in a data set or a file: trials, classes, channels, durations, events. Imports no JAX."""
 
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -7,8 +8,8 @@ from typing import NamedTuple
 import numpy as np
 
 from spiketrain.data.aedat import DVS128
-from spiketrain.data.camera import Size
-from spiketrain.data.catalogue import CATALOGUE, locate
+from spiketrain.data.camera import Size, Trial
+from spiketrain.data.catalogue import CATALOGUE, folder_of, locate
 from spiketrain.data.dataset import Dataset
 from spiketrain.data.event_npz import read_events
 from spiketrain.data.events import Events
@@ -19,6 +20,7 @@ from spiketrain.data.idx import load_idx, read_idx
 from spiketrain.data.npz import load_npz
 from spiketrain.data.prophesee import read_dat
 from spiketrain.data.recordings import NMNIST, read_recording, read_recordings
+from spiketrain.data.source import naming
 from spiketrain.data.speech import read_speech
 from spiketrain.data.time_series import load_ts, read_ts, read_tsv
 from spiketrain.data.vowels import load_vowels
@@ -51,21 +53,31 @@ def inspect(what: str, path: str | None = None, size: Size | None = None) -> lis
             its header for `.dat`, unless it is given.
 
     Raises:
-        DataError: a file is missing, damaged, or of no known kind.
+        DataError: a file is missing, damaged, of no known kind, or without a trial.
     """
+    parts = _parts(what, path, size)
+    for part in parts:
+        if not len(part.labels):
+            raise DataError(f"{what}: {part.name} holds no trial.")
+    return parts
+
+
+def _parts(what: str, path: str | None, size: Size | None) -> list[Part]:
     if what in CATALOGUE:
         if size is not None:
             raise DataError(f"{what} has a size of its own, so that `--size` says nothing.")
         return _known(what, path)
     if path is not None:
         raise DataError(f"{what} is none of the names {', '.join(CATALOGUE)}, so that `--path` says nothing.")
-    file = Path(what).expanduser()
+    file = Path(os.path.expanduser(what))
     if not file.exists():
         raise DataError(f"{what} is neither a file or folder nor one of the names {', '.join(CATALOGUE)}.")
     if file.is_dir():
         if any(file.glob("*_TRAIN.ts*")):
             return _of_dataset(load_ts(str(file), missing="zero"))
         return _of_splits(*read_recordings(file, size or DVS128))
+    if not file.is_file():
+        raise DataError(f"{what} is no regular file.")
     return _of_file(file, size)
 
 
@@ -75,7 +87,7 @@ def _known(name: str, path: str | None) -> list[Part]:
     if name == "gesture":
         return _of_splits(*read_gesture(path))
     if name == "nmnist":
-        return _of_splits(*read_recordings(locate(CATALOGUE[name], path)[0].parent, NMNIST))
+        return _of_splits(*read_recordings(folder_of(CATALOGUE[name], path), NMNIST))
     if name == "vowels":
         return _of_dataset(load_vowels(locate(CATALOGUE[name], path)[0]))
     return _of_dataset(load_idx(path, source=name))
@@ -87,11 +99,10 @@ def _of_file(file: Path, size: Size | None) -> list[Part]:
         events, classes = read_hdf5(file)
         return _of_splits({file.name: events}, classes)
     if ending == ".dat":
-        trial, size = read_dat(file, size)
-        return _of_splits({file.name: Events.of_trials([trial], [0], size)}, ("-",))
+        return _of_recording(file, *read_dat(file, size))
     if ending in (".bin", ".aedat"):
         size = size or (NMNIST if ending == ".bin" else DVS128)
-        return _of_splits({file.name: Events.of_trials([read_recording(file, size)], [0], size)}, ("-",))
+        return _of_recording(file, read_recording(file, size), size)
     if ending == ".npz":
         return _of_npz(file, size)
     if ending in (".ts", ".tsv"):
@@ -119,8 +130,14 @@ def _of_npz(file: Path, size: Size | None) -> list[Part]:
         return _of_splits(*read_events(file))
     if "t.npy" in names:
         size = size or DVS128
-        return _of_splits({file.name: Events.of_trials([read_recording(file, size)], [0], size)}, ("-",))
+        return _of_recording(file, read_recording(file, size), size)
     return _of_dataset(load_npz(str(file)))
+
+
+def _of_recording(file: Path, trial: Trial, size: Size) -> list[Part]:
+    with naming(file):
+        events = Events.of_trials([trial], [0], size)
+    return _of_splits({file.name: events}, ("-",))
 
 
 def _of_splits(splits: Mapping[str, Events | EventsOnDisk], classes: Sequence[str]) -> list[Part]:

@@ -5,11 +5,12 @@ import re
 
 import numpy as np
 
-from spiketrain.data.camera import Size, Trial, from_first, placed, records
+from spiketrain.data.camera import Size, Trial, from_first, placed, recorded, records
 from spiketrain.data.source import Source
 
 EVENT = np.dtype([("time", "<u4"), ("data", "<u4")])
 CHANGE_EVENTS = (0, 12)  # the numbers that older and newer cameras give to changes of brightness
+LARGEST_SIDE = 1 << 14  # rows and columns have 14 bits
 FIELD = re.compile(rb"^%\s*(Version|Height|Width)\s+(\d{1,6})\s*$", re.IGNORECASE)
 
 
@@ -27,14 +28,12 @@ def read_dat(path: str | os.PathLike, size: Size | None = None) -> tuple[Trial, 
             that of the ATIS, (2, 240, 304).
 
     Raises:
-        DataError: the file is missing, empty, cut short or holds something else, naming the byte.
+        DataError: the file is missing, cut short, without an event, or holds something else, naming the byte.
 
     Reference: https://docs.prophesee.ai/stable/data/file_formats/dat.html.
     """
     with Source(path) as source:
         content = source.rest()
-        if not content:
-            raise source.wrong(0, "the file is empty.")
         header: dict[bytes, int] = {}
         at = 0
         while content[at : at + 1] == b"%":
@@ -42,7 +41,10 @@ def read_dat(path: str | os.PathLike, size: Size | None = None) -> tuple[Trial, 
             if end == 0:
                 raise source.wrong(at, "the file ends within the header. It is cut short.")
             if field := FIELD.match(content[at:end]):
-                header[field[1].lower()] = int(field[2])
+                name, number = field[1].lower(), int(field[2])
+                if name != b"version" and not 1 <= number <= LARGEST_SIDE:
+                    raise source.wrong(at, f"expects a {name.decode()} from 1 to {LARGEST_SIDE}, got {number}.")
+                header[name] = number
             at = end
         if at:
             kind = content[at : at + 2]
@@ -57,4 +59,5 @@ def read_dat(path: str | os.PathLike, size: Size | None = None) -> tuple[Trial, 
         row, polarity = (14, 28) if header.get(b"version", 0) >= 2 else (9, 17)
         data = events["data"]
         x, y = data & (1 << row) - 1, data >> row & (1 << polarity - row) - 1
-        return (from_first(events["time"]), placed(source, size, x, y, data >> polarity & 1, starts)), size
+        units = placed(source, size, x, y, data >> polarity & 1, starts)
+        return recorded(source, from_first(events["time"]), units), size

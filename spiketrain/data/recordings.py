@@ -9,12 +9,12 @@ from spiketrain.data.aedat import read_aedat
 from spiketrain.data.archive import read_arrays
 from spiketrain.data.atis_bin import read_bin
 from spiketrain.data.cache import Kept, Parsed, cached
-from spiketrain.data.camera import Size, Trial, from_first, placed, require_size
-from spiketrain.data.catalogue import CATALOGUE, locate
+from spiketrain.data.camera import Size, Trial, from_first, placed, recorded, require_size
+from spiketrain.data.catalogue import CATALOGUE, folder_of
 from spiketrain.data.dataset import Dataset
 from spiketrain.data.event_dataset import event_dataset
 from spiketrain.data.event_split import PADDING
-from spiketrain.data.events import Events
+from spiketrain.data.events import LAST, Events
 from spiketrain.data.prophesee import read_dat
 from spiketrain.data.source import Source
 from spiketrain.errors import DataError
@@ -46,7 +46,7 @@ def load_nmnist(
 
     Reference: Orchard et al. (2015), https://doi.org/10.3389/fnins.2015.00437.
     """
-    splits, classes = read_recordings(locate(CATALOGUE["nmnist"], path)[0].parent, NMNIST, stream)
+    splits, classes = read_recordings(folder_of(CATALOGUE["nmnist"], path), NMNIST, stream)
     return event_dataset("nmnist", splits, classes, bin_ms=bin_ms, steps=steps, pool=pool, clip=clip, padding=padding)
 
 
@@ -63,8 +63,8 @@ def load_recordings(
 ) -> Dataset:
     """Load your own recordings, `PATH/train/CLASS/FILE` and `PATH/test/CLASS/FILE`, and `PATH/validation` if it is there.
 
-    Files end in `.bin`, `.aedat`, `.dat` or `.npz`, and are read by `read_recording`. Classes are in the order of
-    their names; the data set takes the name of the folder.
+    Files end in `.bin`, `.aedat`, `.dat` or `.npz`, in small or capital letters, and are read by `read_recording`. Classes
+    are in the order of their names; the data set takes the name of the folder.
 
     Args:
         path: the folder.
@@ -77,7 +77,7 @@ def load_recordings(
     Raises:
         DataError: a folder is missing, a file is damaged, or an argument is not as above.
     """
-    splits, classes = read_recordings(Path(path).expanduser(), (2, height, width), stream)
+    splits, classes = read_recordings(Path(os.path.expanduser(path)), (2, height, width), stream)
     name = Path(path).name
     return event_dataset(name, splits, classes, bin_ms=bin_ms, steps=steps, pool=pool, clip=clip, padding=padding)
 
@@ -86,19 +86,30 @@ def read_recording(path: str | os.PathLike, size: Size) -> Trial:
     """Read one recording by the ending of its name: whole microseconds, and units in an array of `size`.
 
     An `.npz` holds the arrays `t`, whole microseconds, `x`, `y`, and `p`, 1 where it became brighter and 0, or -1,
-    where darker; its times count from the first.
+    where darker. Times count from the first event, and in a `.bin` from the start of the recording.
 
     Raises:
-        DataError: the file is missing, damaged, or of no known kind.
+        DataError: the file is missing, damaged, without an event, longer than `Events` can be, or of no known kind.
     """
     path = Path(path)
-    if path.suffix == ".bin":
+    times, units = _read(path, size)
+    if times.max() > LAST:
+        raise DataError(
+            f"{path}: the last event is {times.max()} microseconds after the start, more than {LAST}. Cut it."
+        )
+    return times, units
+
+
+def _read(path: Path, size: Size) -> Trial:
+    ending = path.suffix.lower()
+    if ending == ".bin":
         return read_bin(path, size)
-    if path.suffix == ".aedat":
-        return read_aedat(path, size)
-    if path.suffix == ".dat":
+    if ending == ".aedat":
+        times, units = read_aedat(path, size)
+        return times - times.min(), units  # those of version 3.1 count from the start of the camera
+    if ending == ".dat":
         return read_dat(path, size)[0]
-    if path.suffix == ".npz":
+    if ending == ".npz":
         return _read_npz(path, size)
     raise DataError(f"{path} ends in none of {', '.join(ENDINGS)}.")
 
@@ -116,7 +127,7 @@ def _read_npz(path: Path, size: Size) -> Trial:
                 f"got {arrays[name].dtype} of shape {arrays[name].shape}."
             )
     with Source(path) as source:
-        return from_first(t), placed(source, size, x, y, p > 0, np.arange(len(t)))
+        return recorded(source, from_first(t), placed(source, size, x, y, p > 0, np.arange(len(t))))
 
 
 def read_recordings(folder: Path, size: Size, stream: bool = False) -> Kept:
@@ -143,7 +154,8 @@ def read_recordings(folder: Path, size: Size, stream: bool = False) -> Kept:
 
     every = [path for of_side in files.values() for path, _ in of_side]
     where = [str(path.relative_to(folder)) for path in every]
-    return cached(every, {"reader": "recordings", "size": size, "files": where}, parse, stream=stream)
+    parameters = {"reader": "recordings", "size": size, "files": where, "classes": classes}
+    return cached(every, parameters, parse, stream=stream)
 
 
 def _files(folder: Path, classes: tuple[str, ...]) -> list[tuple[Path, int]]:
@@ -154,8 +166,11 @@ def _files(folder: Path, classes: tuple[str, ...]) -> list[tuple[Path, int]]:
         (path, label)
         for label, name in enumerate(classes)
         for path in sorted((folder / name).glob("*"))
-        if path.suffix in ENDINGS
+        if path.suffix.lower() in ENDINGS
     ]
     if not files:
         raise DataError(f"{folder} holds no CLASS/FILE that ends in {', '.join(ENDINGS)}.")
+    for path, _ in files:
+        if not path.is_file():
+            raise DataError(f"{path} is no regular file, or a link to nothing. Recordings are files.")
     return files

@@ -4,15 +4,19 @@ import gzip
 import os
 import stat
 import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
 
 import numpy as np
 
-from spiketrain.errors import DataError
+from spiketrain.errors import DataError, ShapeError
 
 LARGEST = 16 * 2**30
 """No file is read beyond so many bytes, those of a compressed one counted after decompression."""
+
+GZIP = b"\x1f\x8b\x08"  # the third byte is the one method there is; a recording may begin with the first two
 
 PIECE = 1 << 24  # memory grows with what a file holds, not with what its header promises
 
@@ -34,7 +38,7 @@ class Source:
         if not stat.S_ISREG(os.fstat(descriptor).st_mode):
             file.close()
             raise DataError(f"{self.path} is no regular file.")
-        zipped = file.read(2) == b"\x1f\x8b"
+        zipped = file.read(len(GZIP)) == GZIP
         file.seek(0)
         self._raw = file
         self._stream: IO[bytes] | Any = gzip.GzipFile(fileobj=file) if zipped else file
@@ -105,6 +109,35 @@ class Source:
     def wrong(self, at: int, problem: str) -> DataError:
         """Return the error of what stands at a byte."""
         return DataError(f"{self.path}, byte {at}: {problem}")
+
+
+def text(path: str | os.PathLike, most: int) -> str:
+    """Return a file of at most `most` bytes as text, without the mark of byte order that some programs write first.
+
+    Raises:
+        DataError: the file cannot be read, is larger, or is no text in UTF-8, naming the byte.
+    """
+    with Source(path) as source:
+        content = source.up_to(most + 1)
+    if len(content) > most:
+        raise source.wrong(most, "the file is too large to be read as text.")
+    try:
+        return content.decode("utf-8").removeprefix("\ufeff")
+    except UnicodeDecodeError as error:
+        raise source.wrong(error.start, "is no text in UTF-8.") from None
+
+
+@contextmanager
+def naming(path: str | os.PathLike) -> Iterator[None]:
+    """Name the file in an error about the numbers that it holds.
+
+    Raises:
+        DataError: what is done inside is refused.
+    """
+    try:
+        yield
+    except (DataError, ShapeError) as error:
+        raise DataError(f"{path}: {error}") from None
 
 
 def one_line(error: BaseException) -> str:

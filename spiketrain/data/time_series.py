@@ -1,5 +1,6 @@
 """Labelled time series as text: `.ts` of sktime and aeon, `.tsv` of the UCR archive."""
 
+import math
 import os
 from pathlib import Path
 from typing import NamedTuple
@@ -7,10 +8,11 @@ from typing import NamedTuple
 import numpy as np
 
 from spiketrain.data.dataset import Dataset, Split
-from spiketrain.data.source import Source
+from spiketrain.data.source import LARGEST, naming, text
 from spiketrain.errors import DataError
 
 LARGEST_TEXT = 2**31
+LARGEST_VALUE = float(np.finfo(np.float32).max)
 FILLINGS = ("refuse", "hold", "zero")
 
 
@@ -39,7 +41,7 @@ def load_ts(path: str, standardize: bool = True, missing: str = "refuse") -> Dat
     """
     if missing not in FILLINGS:
         raise DataError(f"load_ts(missing=...) expects one of {', '.join(FILLINGS)}, got {missing!r}.")
-    train_file, test_file = _files(Path(path).expanduser())
+    train_file, test_file = _files(Path(os.path.expanduser(path)))
     read = read_ts if train_file.suffix == ".ts" else read_tsv
     train, test = read(train_file), read(test_file)
     channels = train.trials[0].shape[1]
@@ -57,40 +59,32 @@ def load_ts(path: str, standardize: bool = True, missing: str = "refuse") -> Dat
         unknown = sorted(set(series.labels) - set(classes))
         if unknown:
             raise DataError(f"{file}: has the label {unknown[0]}, and the training set has only {', '.join(classes)}.")
-        x = np.zeros((len(series.trials), steps, channels))
+        shape = len(series.trials), steps, channels
+        if (size := 8 * math.prod(shape)) > LARGEST:
+            raise DataError(
+                f"{file}: padded to the longest trial, of {steps} steps, its {shape[0]} trials would take {size} bytes, "
+                f"more than the {LARGEST} that are read. Cut the longest."
+            )
+        x = np.zeros(shape)
         for i, trial in enumerate(series.trials):
             x[i, : len(trial)] = _filled((trial - mean) / scale, missing, file, i)
         lengths = np.array([len(trial) for trial in series.trials])
-        splits.append(Split(x, lengths, np.array([classes.index(label) for label in series.labels])))
+        with naming(file):
+            splits.append(Split(x, lengths, np.array([classes.index(label) for label in series.labels])))
     return Dataset(train_file.stem.removesuffix("_TRAIN"), splits[0], splits[1], classes)
 
 
 def read_ts(path: str | os.PathLike) -> Series:
     """Read a `.ts` file: after `@data`, a trial per line, channels between colons, values between commas, the label last.
 
-    A missing value is `?` or NaN. Series with a time stamp per value, and regression targets, are refused.
+    A missing value is `?` or NaN. Series with a time stamp per value, and regression targets, are refused, and so are
+    trials that contradict `@dimensions`, `@equalLength` or, unless lengths differ, `@seriesLength`.
 
     Raises:
         DataError: naming the line.
     """
-    lines = _lines(path)
-    classes, start = None, None
-    for n, line in enumerate(lines, 1):
-        words = line.split()
-        key = words[0].lower() if words else ""
-        if key == "@data":
-            start = n
-            break
-        if key == "@timestamps" and words[1:2] == ["true"]:
-            raise DataError(f"{path}, line {n}: series with a time stamp per value are not read.")
-        if key == "@targetlabel" and words[1:2] == ["true"] or key == "@classlabel" and words[1:2] == ["false"]:
-            raise DataError(f"{path}, line {n}: the trials have no class.")
-        if key == "@classlabel":
-            classes = tuple(words[2:]) or None
-        if words and key[0] not in "@#":
-            raise DataError(f"{path}, line {n}: expects a line that begins with @ or #, before @data.")
-    if start is None:
-        raise DataError(f"{path} ends at line {len(lines)} without @data. It is cut short, or no .ts file.")
+    lines = text(path, LARGEST_TEXT).splitlines()
+    start, classes, said = _header(path, lines)
     trials, labels = [], []
     for n, line in enumerate(lines[start:], start + 1):
         if not line.strip() or line.startswith("#"):
@@ -105,23 +99,68 @@ def read_ts(path: str | os.PathLike) -> Series:
             raise DataError(f"{path}, line {n}: the channels have {', '.join(str(len(v)) for v in values)} values.")
         trials.append(np.stack(values, 1))
         labels.append(label)
+        _require_said(path, n, said, trials[-1], trials[0])
     return _checked(path, len(lines), Series(trials, labels, classes))
 
 
+def _header(path: str | os.PathLike, lines: list[str]) -> tuple[int, tuple[str, ...] | None, dict[str, str]]:
+    """Return the number of the line `@data`, the classes, and the first word after each key."""
+    classes, said = None, dict[str, str]()
+    for n, line in enumerate(lines, 1):
+        words = line.split()
+        key = words[0].lower() if words else ""
+        if key == "@data":
+            return n, classes, said
+        if key == "@timestamps" and words[1:2] == ["true"]:
+            raise DataError(f"{path}, line {n}: series with a time stamp per value are not read.")
+        if key == "@targetlabel" and words[1:2] == ["true"] or key == "@classlabel" and words[1:2] == ["false"]:
+            raise DataError(f"{path}, line {n}: the trials have no class.")
+        if key == "@classlabel":
+            classes = tuple(words[2:]) or None
+        if words and key[0] not in "@#":
+            raise DataError(f"{path}, line {n}: expects a line that begins with @ or #, before @data.")
+        said[key] = words[1].lower() if len(words) > 1 else ""
+    raise DataError(f"{path} ends at line {len(lines)} without @data. It is cut short, or no .ts file.")
+
+
+def _require_said(path: str | os.PathLike, n: int, said: dict[str, str], trial: np.ndarray, first: np.ndarray) -> None:
+    """Refuse a trial that contradicts the header."""
+    steps, channels = (str(size) for size in trial.shape)
+    if said.get("@dimensions", channels) != channels:
+        raise DataError(
+            f"{path}, line {n}: has {channels} channels, and the header says @dimensions {said['@dimensions']}."
+        )
+    if said.get("@equallength") == "true" and len(trial) != len(first):
+        raise DataError(
+            f"{path}, line {n}: has {steps} steps and the first trial {len(first)}, and the header says @equalLength true."
+        )
+    # Where lengths differ no one number is right, and some writers give one all the same.
+    if said.get("@equallength") != "false" and said.get("@serieslength", steps) != steps:
+        raise DataError(
+            f"{path}, line {n}: has {steps} steps, and the header says @seriesLength {said['@serieslength']}."
+        )
+
+
 def read_tsv(path: str | os.PathLike) -> Series:
-    """Read a `.tsv` file of one channel: a trial per line, its label first, values between tabs.
+    """Read a `.tsv` file of one channel: a trial per line, its label first, as many values between tabs in each.
 
     NaN at the end of a line is padding; elsewhere it is a missing value.
 
     Raises:
         DataError: naming the line.
     """
-    lines = _lines(path)
-    trials, labels = [], []
+    lines = text(path, LARGEST_TEXT).splitlines()
+    trials, labels, width = [], [], 0
     for n, line in enumerate(lines, 1):
         if not line.strip():
             continue
         label, *cells = line.rstrip("\n").split("\t")
+        width = width or len(cells)
+        if len(cells) != width:
+            raise DataError(
+                f"{path}, line {n}: has {len(cells)} values, and the lines before have {width}. "
+                "Write NaN at the end of a trial that is shorter."
+            )
         values = _values(path, n, cells)
         there = np.flatnonzero(~np.isnan(values))
         if not label.strip() or not len(there):
@@ -131,24 +170,18 @@ def read_tsv(path: str | os.PathLike) -> Series:
     return _checked(path, len(lines), Series(trials, labels, None))
 
 
-def _lines(path: str | os.PathLike) -> list[str]:
-    with Source(path) as source:
-        content = source.up_to(LARGEST_TEXT + 1)
-        if len(content) > LARGEST_TEXT:
-            raise source.wrong(LARGEST_TEXT, "the file is too large to be read as text.")
-    try:
-        return content.decode("utf-8").splitlines()
-    except UnicodeDecodeError as error:
-        raise DataError(f"{path}, byte {error.start}: is no text in UTF-8.") from None
-
-
 def _values(path: str | os.PathLike, n: int, cells: list[str]) -> np.ndarray:
     try:
+        if "_" in (joined := ",".join(cells)):  # which float takes as grouping digits
+            raise ValueError(f"expects numbers without _, got {joined}")
         values = np.array([float("nan") if cell.strip() == "?" else float(cell) for cell in cells])
     except ValueError as error:
         raise DataError(f"{path}, line {n}: {str(error)[:80]}.") from None
-    if np.isinf(values).any():
-        raise DataError(f"{path}, line {n}: holds an infinite value.")
+    largest = np.nanmax(np.abs(values), initial=0)
+    if largest > LARGEST_VALUE:
+        raise DataError(
+            f"{path}, line {n}: holds a value of size {largest}, beyond the {LARGEST_VALUE:.6g} of float32."
+        )
     return values
 
 

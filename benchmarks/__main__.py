@@ -6,6 +6,7 @@ python -m benchmarks train --workloads W2 --update
 python -m benchmarks memory          # training within an eighth of the memory, and trials of 10,000 steps
 python -m benchmarks trainer         # what a run takes besides its optimizer steps
 python -m benchmarks delays          # learned delays: one convolution against one product per delay
+python -m benchmarks events          # training from files in the layout of SHD: memory of events and of dense trains
 python -m benchmarks coba            # the COBA network against brainpy.state and brian2
 python -m benchmarks coba --rounds 7 --seconds 2 --peers brian2
 python -m benchmarks large           # 100,000 neurons with 1,000 synapses each: build, run, memory
@@ -19,7 +20,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from benchmarks import circuits, delays, environments, memory, trainer, training, training_table, workloads
+from benchmarks import circuits, delays, environments, events, memory, trainer, training, training_table, workloads
 from scripts.readme import origin, put_table
 
 HERE = Path(__file__).resolve().parent
@@ -28,6 +29,7 @@ TABLES = {
     "memory": memory.table,
     "trainer": trainer.table,
     "delays": delays.table,
+    "events": events.table,
     "coba": circuits.coba_table,
     "large": circuits.large_table,
     "long": circuits.long_table,
@@ -57,6 +59,9 @@ def main() -> None:
     learned.add_argument("--sizes", type=int, nargs="+", default=[140, 256, 256])
     learned.add_argument("--longest", type=int, default=25, help="the longest delay, in steps")
     learned.add_argument("--rounds", type=int, default=7)
+    files = commands.add_parser("events", help="memory of training from events in files")
+    files.add_argument("--trials", type=int, default=8156)
+    files.add_argument("--events", type=int, default=8000, help="of a trial")
     coba = commands.add_parser("coba", help="the COBA network against its peers")
     coba.add_argument("--peers", nargs="*", default=["brainpy", "brian2"], choices=["brainpy", "brian2"])
     coba.add_argument("--rounds", type=int, default=5)
@@ -67,7 +72,7 @@ def main() -> None:
     large.add_argument("--seconds", type=float, default=0.2)
     long = commands.add_parser("long", help="minutes of biological time in the memory of seconds")
     long.add_argument("--seconds", type=float, default=600.0)
-    for command in (train, budget, run, learned, coba, large, long):
+    for command in (train, budget, run, learned, files, coba, large, long):
         command.add_argument("--out", type=Path, help="the results file, benchmarks/results/NAME.json by default")
     arguments = parser.parse_args()
 
@@ -80,6 +85,8 @@ def main() -> None:
     elif arguments.benchmark == "delays":
         given = arguments
         results = delays.delays(given.T, given.B, given.sizes, given.longest, given.rounds)
+    elif arguments.benchmark == "events":
+        results = events.events(arguments.trials, arguments.events)
     elif arguments.benchmark == "coba":
         if missing := environments.make(["spiketrain", *arguments.peers]):
             raise SystemExit(f"There is no environment for {missing}.")

@@ -61,7 +61,7 @@ def read_events(path: str | os.PathLike) -> tuple[dict[str, Events], tuple[str, 
                 of.get("groups"),
                 int(of.get("dropped", 0)),
             )
-        except (DataError, ShapeError, TypeError, ValueError) as error:
+        except (DataError, ShapeError, TypeError, ValueError, OverflowError) as error:
             raise DataError(f"{path}, arrays of {split}: {error}") from None
     return splits, _classes(path, splits, arrays)
 

@@ -11,6 +11,7 @@ from spiketrain.data.growing import Growing
 from spiketrain.errors import DataError, ShapeError
 
 LAST = np.iinfo(np.int32).max
+CLASSES = 1 << 16  # labels lie below, because a name is made for each up to the highest
 PIECE = 1 << 22  # events that are looked at together, in arrays that need not fit into memory
 
 
@@ -25,7 +26,7 @@ class Events:
         times: (E,), integers, microseconds from the start of the trial, stored as int32: at most 35 minutes.
         units: (E,), integers from 0 to `prod(size) - 1`, the place of each event in an array of `size` in C order.
         offsets: (N + 1,), integers that do not fall, from 0 to E, stored as int64.
-        labels: (N,), integers from 0, stored as int32.
+        labels: (N,), integers from 0 to 65,535, stored as int32.
         size: how the units are arranged: `(700,)` channels, `(2, 34, 34)` polarities, rows and columns.
         groups: (N,), integers, to whom or what a trial belongs, such as its speaker; optional.
         dropped: how many events the files hold beside these, because their times were not finite.
@@ -49,7 +50,7 @@ class Events:
             raise ShapeError(
                 f"Events(size=...) expects positive sizes, such as (700,) or (2, 34, 34), got {self.size}."
             )
-        highest = {"times": LAST, "units": math.prod(size) - 1, "labels": LAST, "offsets": len(self.times)}
+        highest = {"times": LAST, "units": math.prod(size) - 1, "labels": CLASSES - 1, "offsets": len(self.times)}
         for name, most in highest.items():
             _check(name, np.asarray(getattr(self, name)), most)
         dtypes = {"times": np.int32, "units": _smallest(math.prod(size)), "offsets": np.int64, "labels": np.int32}
@@ -106,7 +107,8 @@ class Events:
         a temporary file, from which their arrays are mapped.
 
         Raises:
-            ShapeError, DataError: as the constructor.
+            DataError: times and units of a trial are not two arrays of one axis and one length, or as the constructor.
+            ShapeError: as the constructor.
         """
         highest = LAST if size is None else math.prod(size) - 1
         counts: list[int] = []
@@ -148,7 +150,10 @@ class Events:
         return sum(len(times) - int(np.searchsorted(times, us)) for times in trials)
 
     def take(self, rows: Any) -> "Events":
-        """Return the trials at `rows` (integers, a mask or a slice), in that order."""
+        """Return the trials at `rows` (integers, a mask or a slice), in that order.
+
+        What was dropped is not known by trial, and so is that of no part.
+        """
         rows = np.arange(len(self))[rows]
         counts = self.counts[rows]
         offsets = np.append(0, np.cumsum(counts))
@@ -201,6 +206,11 @@ def pooled_units(size: tuple[int, ...], factors: tuple[int, ...]) -> tuple[tuple
 
 def _in_order(t: np.ndarray, unit: np.ndarray, trial: int, highest: int) -> tuple[np.ndarray, np.ndarray, int]:
     """Return the times of a trial in whole microseconds, in order, its units, and how many times were not finite."""
+    if t.ndim != 1 or t.shape != unit.shape:
+        raise DataError(
+            f"Events, trial {trial}: expects a unit for each time, on one axis, got times of shape {t.shape} and units "
+            f"of shape {unit.shape}."
+        )
     unit = unit if len(unit) else unit.astype(np.uint8)  # an empty list is one of floats
     lost = 0
     if t.dtype.kind == "f":

@@ -1,6 +1,9 @@
 """Spoken words as spikes: the Heidelberg Digits, the Speech Commands, and digits of six speakers in the same layout."""
 
+import logging
 from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 
@@ -11,8 +14,10 @@ from spiketrain.data.event_dataset import event_dataset
 from spiketrain.data.event_split import PADDING
 from spiketrain.data.events import Events
 from spiketrain.data.events_on_disk import EventsOnDisk
-from spiketrain.data.hdf5 import read_hdf5
+from spiketrain.data.hdf5 import read_hdf5_files
 from spiketrain.errors import DataError
+
+log = logging.getLogger(__name__)
 
 SPLITS = {
     "shd": ("train", "test"),
@@ -44,13 +49,14 @@ def load_shd(
         padding: `after_last_event` ends a trial with the step of its last spike, `none` with the last step of all.
         stream: whether events stay in a file, from which they are read for one batch at a time; see `docs/data.md`.
         validation_speaker: the speaker whose training recordings are for validation; none has this part unless given.
+            Where the files name speakers by text, it is the place of the name among the sorted names of all files.
 
     Raises:
         DataError: a file is missing or damaged, or an argument is not as above.
 
     Reference: Cramer et al. (2020), https://doi.org/10.1109/TNNLS.2020.3044364.
     """
-    splits, classes = read_speech("shd", path, stream)
+    splits, classes = _load("shd", path, stream)
     if validation_speaker is not None:
         splits = _moved("validation_speaker", validation_speaker, splits, "validation")
     return event_dataset("shd", splits, classes, bin_ms=bin_ms, steps=steps, pool=pool, clip=clip, padding=padding)
@@ -77,7 +83,7 @@ def load_ssc(
 
     Reference: Cramer et al. (2020), https://doi.org/10.1109/TNNLS.2020.3044364.
     """
-    splits, classes = read_speech("ssc", path, stream)
+    splits, classes = _load("ssc", path, stream)
     return event_dataset("ssc", splits, classes, bin_ms=bin_ms, steps=steps, pool=pool, clip=clip, padding=padding)
 
 
@@ -106,12 +112,14 @@ def load_spoken_digits(
 
     Reference: Jackson et al. (2018), Free Spoken Digit Dataset, https://github.com/Jakobovski/free-spoken-digit-dataset.
     """
-    splits, classes = read_speech("spoken_digits", path, stream)
+    splits, classes = _load("spoken_digits", path, stream)
     if held_out_speaker is not None:
         if stream:
             raise DataError(
                 "data.held_out_speaker joins both files in memory. Write `data.stream=false`, or leave it out."
             )
+        for events in splits.values():
+            _speakers("held_out_speaker", held_out_speaker, events)
         joined = Events.joined(splits["train"].in_memory(), splits["test"].in_memory())
         splits = _moved("held_out_speaker", held_out_speaker, {"train": joined}, "test")
     if validation_speaker is not None:
@@ -125,16 +133,43 @@ def read_speech(name: str, path: str | None = None, stream: bool = False) -> Kep
     """Return the events of `shd`, `ssc` or `spoken_digits` by split, and the names of the classes.
 
     Raises:
-        DataError: a file is missing or damaged.
+        DataError: a file is missing or damaged, or they do not belong together.
     """
-    units = UNITS[name]
-    files = dict(zip(SPLITS[name], locate(CATALOGUE[name], path), strict=True))
+    units, files = UNITS[name], _files(name, path)
 
     def parse() -> Parsed:
-        read = {side: read_hdf5(file, units) for side, file in files.items()}
-        return {side: events for side, (events, _) in read.items()}, max((c for _, c in read.values()), key=len)
+        read, classes = read_hdf5_files(files.values(), units)
+        return dict(zip(files, read, strict=True)), classes
 
     return cached(files.values(), {"reader": "hdf5", "units": units}, parse, stream=stream)
+
+
+def _files(name: str, path: str | None) -> dict[str, Path]:
+    return dict(zip(SPLITS[name], locate(CATALOGUE[name], path), strict=True))
+
+
+def _load(name: str, path: str | None, stream: bool) -> Kept:
+    """Read the splits, and say for each file how many events it lost, whatever becomes of its trials."""
+    splits, classes = read_speech(name, path, stream)
+    for side, file in _files(name, path).items():
+        if lost := splits[side].dropped:
+            log.warning("%s: %d events have no finite time and are left out.", file, lost)
+    return {side: _told(events) for side, events in splits.items()}, classes
+
+
+def _told(events: Events | EventsOnDisk) -> Events | EventsOnDisk:
+    """Return the same trials, of whose lost events nothing is said again."""
+    if isinstance(events, Events):
+        return replace(events, dropped=0) if events.dropped else events
+    same = events.take(slice(None))
+    same.dropped = 0
+    return same
+
+
+def _speakers(argument: str, speaker: int, events: Events | EventsOnDisk) -> np.ndarray:
+    if events.groups is None:
+        raise DataError(f"data.{argument}={speaker}: the files have no extra/speaker.")
+    return events.groups
 
 
 def _moved(
@@ -142,10 +177,9 @@ def _moved(
 ) -> dict[str, Events | EventsOnDisk]:
     """Return the splits with the training trials of a speaker as one of their own."""
     train = splits["train"]
-    if train.groups is None:
-        raise DataError(f"data.{argument}={speaker}: the files have no extra/speaker.")
-    of_speaker = train.groups == speaker
+    speakers = _speakers(argument, speaker, train)
+    of_speaker = speakers == speaker
     if not of_speaker.any() or of_speaker.all():
-        there = ", ".join(str(group) for group in np.unique(train.groups))
+        there = ", ".join(map(str, np.unique(speakers)))
         raise DataError(f"data.{argument}={speaker} leaves no trial on one side. There are the speakers {there}.")
     return {**splits, "train": train.take(~of_speaker), to: train.take(of_speaker)}

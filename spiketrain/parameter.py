@@ -90,9 +90,9 @@ class Parameter:
             domain = self._between(owner, within, value)
             edge = 1e-6 * (domain.high - domain.low)
             array = jnp.clip(array, domain.low + edge, domain.high - edge)
-            return ParamState(with_unit(array, unit_of(value)), domain=domain)
+            return ParamState(with_unit(array, unit_of(value)), domain=domain, physical=True)
         array = with_unit(array, unit_of(value))
-        return ParamState(array, domain=self.domain) if trainable else LongTermState(array)
+        return ParamState(array, domain=self.domain, physical=True) if trainable else LongTermState(array)
 
     def _between(self, owner: str, within: tuple[Any, Any], value: Any) -> Between:
         """Return the bounds of a trained `value` in its unit, checked."""

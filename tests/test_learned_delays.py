@@ -110,6 +110,11 @@ def test_learned_delays_are_gaussians_of_their_width(dt):
     equal(bare(y), convolved(X, gaussian(0.9, dt)), rtol=1e-12)
 
 
+def test_a_longest_delay_between_two_steps_is_deployed_as_the_later_one():
+    layer = delays(0.0, longest=2.7, delay=st.Trainable(np.full((PRE, POST), 2.6)))
+    equal(bare(layer.deployed()(X)), bare(layer(X)), rtol=1e-12)
+
+
 def test_at_width_zero_and_deployed_a_delay_is_whole_steps():
     layer, steps = delays(0.0), np.floor(P + 0.5).astype(int)
     kernel = W * (np.arange(D + 1).reshape(-1, 1, 1) == steps)

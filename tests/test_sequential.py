@@ -111,6 +111,28 @@ def test_a_stack_runs_in_pieces():
     equal(jnp.concatenate(pieces), whole, rtol=1e-6)  # one dropout mask for all pieces
 
 
+SPACE = ("image", "conv1", "spikes1", "pool", "flatten", "drop1")
+WINDOW = {"temporal_conv": {"features": 5}, "sliding_psn": {}, "high_pass": {}}
+SEW = {"sew": {"layers": {"fc": {"name": "linear", "features": 5}, "lif": {}}}}
+ATTENTION = {"spiking_self_attention": {"heads": 2, "neuron": {"name": "lif", "V_th": 0.05}}}
+STACKS = {
+    "space": ({name: LAYERS[name] for name in SPACE}, {"name": "population", "per_class": 2, "scale": 4.0}),
+    "window": (WINDOW | SEW, "linear"),
+    "places": ({"places": {"name": "reshape", "size": [4, 6]}} | ATTENTION | {"flatten": {}}, "linear"),
+}
+
+
+@pytest.mark.parametrize("layers, readout", STACKS.values(), ids=STACKS)
+def test_layers_of_every_kind_run_in_pieces(layers, readout):
+    net, same = model(layers, readout=readout), model(layers, readout=readout)
+    if "places" in layers:  # attention has normalisations, which see the whole trial in training
+        net.eval()
+        same.eval()
+    whole = net(trains())
+    assert np.ptp(whole) > 0
+    equal(spiketrain.unroll_in_pieces(same, trains(), steps=4), whole, rtol=1e-5)
+
+
 def test_without_a_time_step_the_error_says_what_to_write():
     with spiketrain.environ._dt_seconds(None), pytest.raises(StateError, match=r"lif'.*environ.context"):
         model({"lif": {}})

@@ -22,6 +22,9 @@ from spiketrain.encoders.direct import Direct
 from spiketrain.errors import CheckpointError, ConfigError, DataError, TrainingError
 from spiketrain.losses import CrossEntropy
 from spiketrain.models.spiking_net import SpikingNet
+from spiketrain.neurons.lif import LIF
+from spiketrain.parameter import Trainable
+from spiketrain.projections.comm.learned_delays import LearnedDelays
 from spiketrain.training import optimizers, step
 from spiketrain.training.checkpoint import steps_in
 from spiketrain.training.feed import Resident
@@ -183,6 +186,17 @@ def test_weight_decay_acts_on_matrices_only():
     updates, _ = tx.update(jax.tree.map(jnp.zeros_like, params), tx.init(params), params)
     for name, update in updates.items():
         np.testing.assert_allclose(update, -0.05 if params[name].ndim >= 2 else 0.0)
+
+
+def test_weight_decay_leaves_what_neurons_and_delays_have_one_of_each():
+    neurons = LIF((2, 3), tau=Trainable(20.0))
+    modules = nnx.List([neurons, LearnedDelays(2, 2, longest=25.0, rngs=nnx.Rngs(0))])
+    params = nnx.state(modules, nnx.Param)
+    tx = optimizers.adamw(optax.constant_schedule(0.1), weight_decay=0.5)
+    updates, _ = tx.update(jax.tree.map(jnp.zeros_like, params), tx.init(params), params)
+    assert np.abs(updates[1]["weight"].get_raw_value()).min() > 0
+    for still in (updates[0]["tau"], updates[1]["delay"]):
+        np.testing.assert_array_equal(still.get_raw_value(), 0)
 
 
 @pytest.mark.parametrize("clip_norm, scale", [(None, 1.0), (1e9, 1.0), (1.0, 0.2)])

@@ -774,7 +774,7 @@ class Optimizer:
 
 @dataclass
 class AdamW(Optimizer):
-    """AdamW. Weight decay acts on matrices only: not on biases, not on time constants; that of a group on all of it."""
+    """AdamW. Weight decay acts on matrices of weights: not on biases, time constants, delays; that of a group on all of it."""
 
     learning_rate: float = 1e-3
     weight_decay: float = 0.0

@@ -77,7 +77,7 @@ class SpikingSelfAttention(nnx.Module):
         return self.out(self.attended(attended.reshape(x.shape)), mask)
 
     def _heads(self, x: jax.Array) -> jax.Array:
-        return x.reshape(*x.shape[:-1], self.heads, -1)
+        return x.reshape(*x.shape[:-1], self.heads, x.shape[-1] // self.heads)
 
 
 def attend(queries: jax.Array, keys: jax.Array, values: jax.Array) -> jax.Array:

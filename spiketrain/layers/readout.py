@@ -86,7 +86,8 @@ class PopulationReadout(nnx.Module):
     def __call__(self, x: jax.Array) -> jax.Array:
         """Return the part of every class's neurons that fires, `(T, B, n_out)`."""
         spikes = self.spiking(self.linear(x))
-        return spikes.reshape(*spikes.shape[:2], -1, self.per_class).mean(-1)
+        classes = spikes.shape[-1] // self.per_class
+        return spikes.reshape(*spikes.shape[:-1], classes, self.per_class).mean(-1)
 
 
 def linear_readout(

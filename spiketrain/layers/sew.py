@@ -45,7 +45,8 @@ class SEW(Stack):
     Reference: Fang et al. (2021), https://arxiv.org/abs/2102.04159.
     """
 
-    shortcut: Any = None  # no layer may have this name
+    shortcut: Any = None  # no layer may have one of these names
+    join: str = ""
 
     def __init__(
         self,

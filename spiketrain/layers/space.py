@@ -16,7 +16,7 @@ class Flatten:
 
     def __call__(self, x: jax.Array) -> jax.Array:
         """Return the flat train."""
-        return x.reshape(*x.shape[:2], -1)
+        return x.reshape(*x.shape[:2], math.prod(x.shape[2:]))  # a -1 would fail on an empty piece
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,7 @@ import jax
 from flax import nnx
 
 from spiketrain.errors import DomainError
+from spiketrain.layers.dropout import Dropout
 from spiketrain.neurons.alif import ALIF
 from spiketrain.neurons.base import Neuron
 from spiketrain.neurons.leaky_integrator import LeakyIntegrator
@@ -85,7 +86,7 @@ class SpikingNet(nnx.Module):
             weight = Trainable(_normal(recurrent_scale, size))
             self.spiking.append(Recurrent(cells, weight=weight, precision=precision, rngs=rngs) if recurrent else cells)
             if dropout:
-                self.dropout.append(nnx.Dropout(dropout, broadcast_dims=(0,), rngs=rngs.fork()))
+                self.dropout.append(Dropout((size,), rate=dropout, rngs=rngs))
         self.to_readout = _linear(hidden[-1], n_out, readout_scale, product, rngs)
         self.readout = LeakyIntegrator(n_out, tau=Trainable(readout_tau))
 

@@ -7,6 +7,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import optax
+from flax import nnx
 
 from spiketrain.errors import DomainError
 
@@ -52,8 +53,16 @@ def one_cycle_schedule(
 
 
 def matrices(params: Any) -> Any:
-    """Return which parameters are matrices: not biases, not time constants."""
-    return jax.tree.map(lambda p: p.ndim >= 2, params)
+    """Return which parameters are matrices of weights: not biases, nor what neurons and delays have one of each.
+
+    Those are of no weight whatever their shape: decay would pull a time constant towards 1 ms, and a delay to the middle.
+    """
+
+    def of_weights(leaf: Any) -> Any:
+        weights = not (isinstance(leaf, nnx.Variable) and leaf.get_metadata("physical", False))
+        return jax.tree.map(lambda p: weights and p.ndim >= 2, leaf)
+
+    return jax.tree.map(of_weights, params, is_leaf=lambda leaf: isinstance(leaf, nnx.Variable))
 
 
 def adamw(

@@ -63,7 +63,7 @@ class Conv(Comm):
         weight: Any = None,
         rngs: nnx.Rngs | None = None,
     ):
-        self.in_size, kernel_size = as_size("Conv", in_size), as_size("Conv", kernel_size)
+        self.in_size, kernel_size = as_size("Conv", in_size), as_size("Conv", kernel_size, "kernel_size")
         dimensions = len(self.in_size) - 1
         if len(kernel_size) != dimensions or not 1 <= dimensions <= 3:
             raise ShapeError(
@@ -109,7 +109,7 @@ class Conv(Comm):
 
 
 def _per_dimension(name: str, size: Size, dimensions: int) -> tuple[int, ...]:
-    sizes = as_size("Conv", size)
+    sizes = as_size("Conv", size, name)
     if len(sizes) not in (1, dimensions):
         raise ShapeError(f"Conv({name}=...) must be one number or {dimensions}, got {size}.")
     return sizes * dimensions if len(sizes) == 1 else sizes

@@ -117,9 +117,9 @@ class LearnedDelays(Windowed):
 
         It equals this layer at sigma 0. Weights and delays are constants there.
         """
-        steps = jnp.minimum(whole(in_steps(self.delay)), self.steps - 1)
-        delay = steps * (dt_in_seconds() * 1e3) * u.ms
-        return Delayed(Dense(*self.size, weight=self.weight.value), delay, longest=in_ms(self.longest.value) * u.ms)
+        step, most = dt_in_seconds() * 1e3 * u.ms, self.steps - 1  # `longest` need not be whole steps
+        delay = jnp.minimum(whole(in_steps(self.delay)), most) * step
+        return Delayed(Dense(*self.size, weight=self.weight.value), delay, longest=most * step)
 
     def filtered(self, seen: jax.Array) -> Any:
         """Return what arrives."""

@@ -1,4 +1,4 @@
-"""What the hidden layers of a model did in a batch: their rates and, where they are asked for, synchrony and potentials."""
+"""What the spiking layers of a model did in a batch: rates and, of hidden ones, synchrony and potentials if asked for."""
 
 from collections.abc import Mapping
 from typing import Any, NamedTuple
@@ -27,12 +27,12 @@ class Watched(NamedTuple):
 
 
 class Hidden(NamedTuple):
-    """What a hidden layer did in a batch.
+    """What a hidden layer did in a batch, or the neurons of a readout.
 
     Args:
         rates: of every neuron in Hz, `*size`.
-        synchrony: see `spiketrain.regularizers.synchrony`; None unless it is watched.
-        membrane: see `spiketrain.regularizers.membrane_bounds`; None unless it is watched.
+        synchrony: see `spiketrain.regularizers.synchrony`; None unless it is watched, and of a readout.
+        membrane: see `spiketrain.regularizers.membrane_bounds`; None unless it is watched, and of a readout.
     """
 
     rates: jax.Array
@@ -51,12 +51,18 @@ class Sums(NamedTuple):
 RATES_ONLY = Watched()
 
 
+def is_output(name: str) -> bool:
+    """Return whether a layer of that name belongs to the readout of a model."""
+    return name.partition("/")[0] == "readout"
+
+
 def forward(
     model: Any, x: jax.Array, mask: jax.Array, *, watched: Watched = RATES_ONLY
 ) -> tuple[jax.Array, dict[str, Sums]]:
-    """Run a train-level model, on a trial or a piece of one; return its output and what its hidden layers did.
+    """Run a train-level model, on a trial or a piece of one; return its output and what its spiking layers did.
 
-    Of a hidden layer only sums over the steps of `mask` leave a piece; its train would be as long as the trial.
+    Of the neurons of a readout only rates are measured. Of a layer only sums over the steps of `mask` leave a piece; its
+    train would be as long as the trial.
 
     Raises:
         ConfigError: potentials are watched, and a spiking layer has none.
@@ -68,12 +74,13 @@ def forward(
     sums = {}
     for path, train in nnx.to_flat_state(captured[0]):
         spikes, name = train.get_value()[0], "/".join(map(str, path[:-1]))
-        moments = Moments.of(spikes, mask) if watched.synchrony else None
+        of_layer = RATES_ONLY if is_output(name) else watched
+        moments = Moments.of(spikes, mask) if of_layer.synchrony else None
         excess = None
-        if watched.membrane:
+        if of_layer.membrane:
             if name not in potentials:
                 raise ConfigError(f"loss.membrane_weight: layer {name} has no membrane potential V. Write 0.")
-            excess = outside(potentials[name], mask, *watched.membrane)
+            excess = outside(potentials[name], mask, *of_layer.membrane)
         sums[name] = jax.tree.map(lambda x: x[None], Sums(spike_counts(spikes, mask), moments, excess))
     return out, sums
 

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 
 from spiketrain.environ import decay, dt_in_seconds
 from spiketrain.errors import ConfigError
-from spiketrain.hidden import Hidden, Watched
+from spiketrain.hidden import Hidden, Watched, is_output
 from spiketrain.readouts import READOUTS, first_spike
 from spiketrain.regularizers import rate_bounds
 from spiketrain.synapses.expon import Expon
@@ -78,9 +78,9 @@ class Loss:
         return Watched(bool(self.synchrony_weight), bounds)
 
     def penalty(self, layers: Mapping[str, Hidden]) -> jax.Array:
-        """Return the weighted penalties of all hidden layers."""
+        """Return the weighted penalties of all hidden layers; the neurons of a readout answer to the loss alone."""
         total = jnp.zeros(())
-        for layer in layers.values():
+        for layer in (layer for name, layer in layers.items() if not is_output(name)):
             if self.rate_weight:
                 bounds = rate_bounds(layer.rates, lower_hz=self.rate_lower_hz, upper_hz=self.rate_upper_hz)
                 total += self.rate_weight * bounds

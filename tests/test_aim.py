@@ -19,6 +19,7 @@ from spiketrain.layers.aim import aim_at_rate
 from spiketrain.layers.dropout import Dropout
 from spiketrain.layers.linear import linear
 from spiketrain.layers.norm import BatchNorm
+from spiketrain.layers.readout import PopulationReadout
 from spiketrain.layers.sew import SEW
 from spiketrain.models.sequential import Sequential
 from spiketrain.models.spiking_net import SpikingNet
@@ -79,6 +80,16 @@ def test_every_layer_fires_at_the_rate_and_only_what_drives_it_is_scaled():
     for name, rate in rates(model).items():
         assert rate == pytest.approx(25.0, rel=0.03), name
         assert found[name].rate_hz == pytest.approx(rate, rel=1e-3)
+
+
+def test_the_neurons_of_a_population_readout_are_the_last_layer():
+    readout = partial(PopulationReadout, neuron=LIF, per_class=4, scale=0.01)
+    model = Sequential(N, 3, layers=LAYERS, readout=readout, rngs=nnx.Rngs(0))
+    model.drop.eval()
+    found = aim_at_rate(model, X, jnp.asarray(MASK), rate_hz=25.0)
+    assert list(found) == ["spikes1", "block/spikes", "readout/spiking"]
+    assert found["readout/spiking"].parameter == "readout/linear/kernel"
+    assert rates(model)["readout/spiking"] == pytest.approx(25.0, rel=0.03)
 
 
 def test_a_layer_that_cannot_fire_is_named():

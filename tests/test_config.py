@@ -234,6 +234,19 @@ def test_another_surrogate_starts_from_its_own_defaults():
         ({"trainer": {"profile": [0, 4]}}, r"^trainer.profile takes the first and the last step"),
         ({"trainer": {"profile": 3}}, r"^trainer.profile must be a list of whole numbers or null, got 3"),
         ({"trainer": {"truncate": True}}, r"^trainer.truncate=true needs trainer.piece_steps"),
+        *[
+            (
+                {"loss": loss, "model": model},
+                rf"^loss={loss} is of spikes, .* {arrived} puts out none. Write .*per_class=1",
+            )
+            for loss in ("first_spike", "van_rossum")
+            for model, arrived in (
+                ("spiking_net", "model.name=spiking_net"),
+                ("sequential", "model.readout.name=leaky_integrator"),
+                ({"name": "sequential", "readout": "linear"}, "model.readout.name=linear"),
+                ({"name": "sequential", "readout": "population"}, "model.readout.per_class=10"),
+            )
+        ],
         ({"plugins": "mine"}, r"^plugins must be a list of words, got 'mine'"),
     ],
 )
@@ -267,6 +280,14 @@ def test_any_value_anywhere_passes_or_raises_one_kind_of_error(data):
         assert str(error)
 
 
+def test_losses_of_spikes_take_one_output_neuron_per_class():
+    written = ("model=sequential", "model.readout.name=population", "model.readout.per_class=1")
+    assert checked("experiment=vowels", "loss=cross_entropy", *written)["model"]["readout"]["per_class"] == 1
+    for loss in ("first_spike", "van_rossum"):
+        model = {"name": "sequential", "readout": {"name": "population", "per_class": 1}}
+        assert check({"loss": loss, "model": model})["loss"]["name"] == loss
+
+
 # Registering
 
 
@@ -287,6 +308,17 @@ def test_register_reads_the_schema_from_a_signature(entries):
         check({"encoder": {"name": "mine", "a": "x"}})
     with pytest.raises(ConfigError, match=r"^encoder.f is no key of encoder \(mine\)"):
         check({"encoder": {"name": "mine", "f": 1}})
+
+
+def test_models_and_readouts_of_ones_own_may_have_any_loss(entries):
+    @spiketrain.register("model", "own")
+    def own(n_in, n_out, *, width: int = 3, rngs): ...
+
+    @spiketrain.register("readout", "first")
+    def first(in_size, n_out, *, rngs): ...
+
+    for model in ("own", {"name": "sequential", "readout": "first"}):
+        assert check({"loss": "first_spike", "model": model})["loss"]["name"] == "first_spike"
 
 
 def test_a_unit_in_the_name_of_an_own_argument_stays_there(entries):

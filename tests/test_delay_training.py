@@ -1,6 +1,9 @@
 """Learned delays in a run: the width that an epoch has, a resumed run, the rounded network; the task made for them."""
 
+import json
+
 import brainunit as u
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from flax import nnx
@@ -10,6 +13,7 @@ from spiketrain.config import build
 from spiketrain.config.check import check
 from spiketrain.errors import ConfigError, DataError
 from spiketrain.training.callbacks import Callback
+from spiketrain.training.checkpoint import steps_in
 from spiketrain.training.run import make_trainer
 
 from helpers import bare
@@ -43,10 +47,13 @@ def widths_of(trainer):
 
 
 class Watch(Callback):
-    """Keeps the widths that each epoch leaves behind, and stops after the second."""
+    """Keeps the widths and the validation of each epoch."""
 
     def __init__(self):
-        self.seen = []
+        self.seen, self.found = [], []
+
+    def on_evaluation(self, trainer, split, metrics):
+        self.found.append(metrics)
 
     def on_epoch_end(self, trainer, epoch):
         self.seen.append(widths_of(trainer))
@@ -62,17 +69,54 @@ def test_a_run_anneals_all_delays_goes_on_where_it_was_and_is_tested_rounded(dat
     trainer, watch = make_trainer(config(data), tmp_path), Watch()
     trainer.callbacks.append(watch)
     trainer.fit()
-    expected = [2.0, 1.0, 1.0, 1.0]  # after each of four epochs
+    expected = [4.0, 2.0, 1.0, 1.0]  # in each of four epochs
     assert watch.seen == [{"delays": width, "spikes/comm": width} for width in expected]
     assert widths_of(trainer) == {"delays": 0.0, "spikes/comm": 0.0}
     (deployed,) = [r for r in record(tmp_path) if r["split"] == "deployed"]
     assert deployed["accuracy"] == pytest.approx(trainer.evaluate("test")["accuracy"])
+    result = json.loads((tmp_path / "result.json").read_text())
+    assert result["deployed"] == trainer.evaluate("test") and result["step"] == trainer.step
 
     again = make_trainer(config(data), tmp_path)
     again.step = trainer.steps_per_epoch
     for callback in again.callbacks:
         callback.on_start(again)
-    assert widths_of(again) == watch.seen[0]
+    assert widths_of(again) == watch.seen[1]
+
+
+def test_what_a_checkpoint_holds_is_what_was_measured_with_it(data, tmp_path):
+    trainer, watch = make_trainer(config(data, trainer__keep_best=9), tmp_path), Watch()
+    trainer.callbacks.append(watch)
+    trainer.fit()
+    steps = steps_in(tmp_path / "checkpoints")
+    assert len(steps) == len(watch.found) == 4
+    for step, widths, found in zip(steps, watch.seen, watch.found, strict=True):
+        again = make_trainer(config(data), None)
+        again.restore(tmp_path / "checkpoints" / str(step))
+        assert widths_of(again) == widths and again.evaluate("validation") == pytest.approx(found)
+
+
+@pytest.mark.parametrize("every", [None, 1])
+def test_a_run_that_is_resumed_ends_as_one_that_was_not(data, tmp_path, every):
+    """It stops between two epochs, or within the second."""
+
+    class Stop(Callback):
+        def on_checkpoint(self, trainer, folder):
+            if trainer.step == trainer.steps_per_epoch + (every or 0):
+                raise KeyboardInterrupt
+
+    whole = make_trainer(config(data, trainer__save_every_steps=every), None)
+    whole.fit()
+    cut = make_trainer(config(data, trainer__save_every_steps=every), tmp_path)
+    cut.callbacks.append(Stop())
+    with pytest.raises(KeyboardInterrupt):
+        cut.fit()
+    again = make_trainer(config(data, trainer__save_every_steps=every), tmp_path)
+    again.resume()
+    assert 0 < again.step < again.total_steps
+    again.fit()
+    for name, a, b in zip(whole.layout.names, whole.leaves, again.leaves, strict=True):
+        assert jnp.array_equal(a, b), name
 
 
 def test_a_model_without_delays_is_refused(data, tmp_path):

@@ -11,6 +11,7 @@ from spiketrain.config.check import check
 from spiketrain.data.dataset import Dataset, Split
 from spiketrain.errors import CheckpointError, TrainingError
 from spiketrain.training import step
+from spiketrain.training.aim import AimAtRate
 from spiketrain.training.checkpoint import steps_in
 from spiketrain.training.health import FiringRates
 from spiketrain.training.log import RunLog
@@ -167,6 +168,40 @@ def test_silent_and_saturated_layers_are_named_once_with_what_to_change(tmp_path
     make_trainer(config, None).fit()
     [message] = caplog.messages
     assert message.startswith("layer spiking/0 ") and says in message and "callbacks.aim_at_rate" in message
+
+
+def test_the_first_rates_are_looked_at_however_late_they_are_logged(tmp_path, caplog):
+    path = tmp_path / "small.npz"
+    write_data(path)
+    from spiketrain.training.run import make_trainer
+
+    silent = {"model__input_scale": 0.0, "model__dropout": 0.0, "trainer__log_every_steps": 3}
+    make_trainer(small(path, callbacks={"firing_rates": {"steps": 1}}, trainer__save_every=4, **silent), None).fit()
+    [message] = caplog.messages
+    assert message.startswith("layer spiking/0 has not fired by step 3")
+
+
+def test_a_callback_that_runs_is_no_advice(tmp_path, caplog):
+    t = trainer(logger=QUIET)
+    t.callbacks = [FiringRates(), AimAtRate()]
+    t.callbacks[0].on_log(t, {"rate_hz/spiking/0": 0.0, "rate_hz/spiking/1": 1000.0})
+    assert len(caplog.messages) == 2
+    assert all("(a scale of the model or the encoder)" in m and "aim_at_rate" not in m for m in caplog.messages)
+
+
+def test_pieces_of_a_trial_are_refused_where_a_layer_normalises_over_it(tmp_path):
+    path = tmp_path / "small.npz"
+    write_data(path)
+    from spiketrain.training.run import make_trainer
+
+    layers = {"norm": {"name": "batch_norm"}, "block": {"name": "sew", "layers": {"norm": {"name": "batch_norm"}}}}
+    model = {"name": "sequential", "layers": layers}
+    message = r"^trainer.%s=%s cuts trials into pieces, .* normalises over whole trials in block/norm, norm. Write null"
+    with pytest.raises(TrainingError, match=message % ("piece_steps", 4)):
+        make_trainer(small(path, model=model, trainer__piece_steps=4), tmp_path / "run")
+    with pytest.raises(TrainingError, match=message % ("memory_mb", "1e-06")):
+        make_trainer(small(path, model=model, trainer__memory_mb=1e-6), None).fit()
+    make_trainer(small(path, model=model, trainer__memory_mb=1e3, trainer__epochs=1), None).fit()
 
 
 def test_quiet_where_layers_fire(caplog):

@@ -7,12 +7,16 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from flax import nnx
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from spiketrain import environ, metrics
+from spiketrain import LIF, environ, hidden, metrics
 from spiketrain.errors import ConfigError, DomainError, UnitError
+from spiketrain.layers.linear import linear
+from spiketrain.layers.readout import PopulationReadout
 from spiketrain.losses import CrossEntropy, FirstSpike, VanRossum, van_rossum
+from spiketrain.models.sequential import Sequential
 from spiketrain.readouts import first_spike
 from spiketrain.regularizers import membrane_bounds, synchrony
 
@@ -169,6 +173,22 @@ def test_the_accuracy_of_a_mixed_trial_is_that_of_its_likeliest_class():
 
 
 # Regularisers
+
+
+@pytest.mark.parametrize("per_class", [1, 2])
+def test_the_neurons_of_a_readout_are_logged_and_free_of_penalties(per_class):
+    readout = partial(PopulationReadout, per_class=per_class, scale=30.0)
+    layers = {"fc": partial(linear, features=5, scale=30.0), "cells": LIF}
+    model = Sequential(C, C, layers=layers, readout=readout, rngs=nnx.Rngs(0))
+    spikes, _, mask, _, _ = batch(0)
+    loss = FirstSpike(rate_weight=1.0, rate_upper_hz=0.1, synchrony_weight=1.0, membrane_weight=1.0, membrane_upper=0.1)
+    _, sums = hidden.forward(model, jnp.asarray(spikes), jnp.asarray(mask), watched=loss.watched())
+    found = hidden.of_batch(sums, jnp.asarray(mask))
+    assert set(found) == {"cells", "readout/spiking"} and found["readout/spiking"].rates.max() > 0.1
+    assert loss.penalty(found) == loss.penalty({"cells": found["cells"]}) > 0
+    measured = set(metrics.activity(found, jnp.asarray(mask)))
+    assert "rate_hz/readout/spiking" in measured and "membrane/cells" in measured
+    assert not {"synchrony/readout/spiking", "membrane/readout/spiking"} & measured
 
 
 def synchrony_by_hand(spikes, lengths):

@@ -14,6 +14,8 @@ from spiketrain.config.registry import default_of, did_you_mean
 from spiketrain.config.schema import UNITS, Config
 from spiketrain.errors import ConfigError
 
+OF_SPIKES = ("first_spike", "van_rossum")  # losses of spike times, for which potentials mean nothing
+
 
 def check(config: Any) -> dict[str, Any]:
     """Return the whole configuration as plain data, every key valid and every default in place.
@@ -256,6 +258,25 @@ def _sense(config: dict[str, Any]) -> None:
     _require(config["dt_ms"] > 0, f"dt_ms must be positive, got {config['dt_ms']}.")
     for path, seed in (("seed", config["seed"]), ("trainer.validation_seed", trainer["validation_seed"])):
         _require(0 <= seed < 2**31, f"{path} must lie in [0, 2**31), got {seed}.")
+    loss, analog = config["loss"]["name"], _analog(config["model"])
+    _require(
+        loss not in OF_SPIKES or not analog,
+        f"loss={loss} is of spikes, one output neuron per class, and {analog} puts out none. Write `model=sequential "
+        "model.readout.name=population model.readout.per_class=1`.",
+    )
+
+
+def _analog(model: dict[str, Any]) -> str:
+    """Return the setting by which a model of ours puts out numbers that are no spikes; one of the user's own may do so."""
+    if model["name"] == "spiking_net":
+        return "model.name=spiking_net"
+    if model["name"] != "sequential":
+        return ""
+    readout = model["readout"]
+    if readout["name"] in ("leaky_integrator", "linear"):
+        return f"model.readout.name={readout['name']}"
+    votes = readout["name"] == "population" and readout["per_class"] != 1
+    return f"model.readout.per_class={readout['per_class']}" if votes else ""
 
 
 def _require(holds: bool, message: str) -> None:

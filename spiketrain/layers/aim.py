@@ -7,6 +7,7 @@ import jax.numpy as jnp
 from flax import nnx
 
 from spiketrain.errors import DomainError
+from spiketrain.layers.readout import PopulationReadout
 from spiketrain.regularizers import firing_rates, spike_counts
 
 SPAN = 12.0  # powers of two, up and down, among which the factor is sought
@@ -29,8 +30,8 @@ def aim_at_rate(model: Any, x: jax.Array, mask: jax.Array | None = None, *, rate
     Layer by layer, from the input on, so that each sees what those before it will send. The factor is found by
     bisection on the mean rate over neurons, trials and valid steps, to within 2 % or to what a batch resolves. What is
     multiplied is the nearest parameter before the neurons: the kernel of a linear layer, the weight of a comm, the
-    scale of a normalisation. Signs and zeros stay, and so do recurrent weights. Neurons inside an attention block are
-    left as they are.
+    scale of a normalisation. Signs and zeros stay, and so do recurrent weights. The neurons of a population readout are
+    the last layer. Neurons inside an attention block are left as they are.
 
     Args:
         model: a `Sequential`, a `Stack` or a `SpikingNet`; changed in place. In training mode (`model.train()`)
@@ -62,7 +63,7 @@ def aim_at_rate(model: Any, x: jax.Array, mask: jax.Array | None = None, *, rate
 
 def _aim(stack: Any, x: jax.Array, mask: jax.Array, rate_hz: float, prefix: str, found: dict[str, Aimed]) -> None:
     waiting: list[tuple[str, Any]] = []  # since the last parameter or the last spikes; x is what the first of them gets
-    for name, layer in stack.named_layers():
+    for name, layer in _layers(stack):
         if hasattr(layer, "named_layers"):
             x, waiting = _through([layer for _, layer in waiting], x, mask), []
             for path, inner in ((f"{prefix}{name}/", layer), (f"{prefix}{name}/shortcut/", _shortcut(layer))):
@@ -83,6 +84,14 @@ def _aim(stack: Any, x: jax.Array, mask: jax.Array, rate_hz: float, prefix: str,
             if _drive(layer):
                 x, waiting = _through([layer for _, layer in waiting], x, mask), []
             waiting.append((name, layer))
+
+
+def _layers(stack: Any) -> list[tuple[str, Any]]:
+    """Return the layers with their names, in order, those of a readout that spikes at the end."""
+    readout = getattr(stack, "readout", None)
+    if not isinstance(readout, PopulationReadout):
+        return stack.named_layers()
+    return [*stack.named_layers(), ("readout/linear", readout.linear), ("readout/spiking", readout.spiking)]
 
 
 def _factor(

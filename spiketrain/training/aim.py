@@ -17,7 +17,7 @@ class AimAtRate(Callback):
     of another is scaled, too.
 
     Args:
-        rate_hz: the mean rate of every spiking layer.
+        rate_hz: the mean rate of every spiking layer, and of the neurons of a population readout.
         trials: how many trials it is measured on, drawn by the seed of the run.
 
     Raises:

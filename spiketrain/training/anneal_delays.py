@@ -18,7 +18,7 @@ class AnnealDelays(Callback):
     after e of E epochs, and zero in the last `rounded` part of them: there delays are whole steps and stay where they
     are, and the weights adapt. It is a function of the epoch alone, so that a resumed run goes on as it was. At the
     end the test set is evaluated once more with delays of whole steps, as they are deployed; the metrics are recorded
-    as the split `deployed`, and nothing is chosen by them.
+    as the split `deployed`, also in the result, and nothing is chosen by them.
 
     Args:
         start_steps: the width at the start, in time steps.
@@ -55,16 +55,16 @@ class AnnealDelays(Callback):
         """Set the width of the epoch in which training starts or goes on."""
         if not _sigmas(trainer):
             raise ConfigError("callbacks.anneal_delays: the model has no LearnedDelays. Leave the callback out.")
-        self.on_epoch_end(trainer, trainer.step // trainer.steps_per_epoch)
+        self.on_epoch_start(trainer, trainer.step // trainer.steps_per_epoch)
 
-    def on_epoch_end(self, trainer: Any, epoch: int) -> None:
-        """Set the width of the epoch to come."""
+    def on_epoch_start(self, trainer: Any, epoch: int) -> None:
+        """Set the width of the epoch; what is saved at its end has it, as what was measured there."""
         _set(trainer, self.width(epoch / trainer.settings.epochs))
 
     def on_end(self, trainer: Any, result: dict[str, Any]) -> None:
         """Test the network with rounded delays."""
         _set(trainer, 0.0)
-        metrics = trainer.evaluate("test")
+        metrics = result["deployed"] = trainer.evaluate("test")
         trainer.log.scalars(trainer.step, "deployed", metrics)
         trainer.log.say(
             f"test accuracy {100 * metrics['accuracy']:.2f} % with delays rounded to steps, "

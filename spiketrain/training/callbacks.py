@@ -17,6 +17,9 @@ class Callback:
     def on_start(self, trainer: "Trainer") -> None:
         """Training starts, or goes on from a checkpoint."""
 
+    def on_epoch_start(self, trainer: "Trainer", epoch: int) -> None:
+        """So many epochs are over, and the first step of the next one comes now."""
+
     def on_log(self, trainer: "Trainer", means: dict[str, float]) -> None:
         """The means of the training metrics since the last call have arrived on the host."""
 
@@ -30,7 +33,7 @@ class Callback:
         """The writing of a checkpoint into `folder` has begun."""
 
     def on_end(self, trainer: "Trainer", result: dict[str, Any]) -> None:
-        """The run is over and this is its result."""
+        """The run is over and this is its result; what is added to it is written, too."""
 
     def state(self) -> dict[str, Any]:
         """Return what a resumed run needs, as JSON; kept in every checkpoint."""

@@ -10,10 +10,13 @@ import numpy as np
 
 from spiketrain.environ import dt_in_seconds
 from spiketrain.errors import TrainingError
+from spiketrain.training.aim import AimAtRate
 from spiketrain.training.callbacks import Callback
 from spiketrain.training.step import Functions, SplitData
 
 log = logging.getLogger("spiketrain")
+
+SCALES = "a scale of the model, the encoder, or callbacks.aim_at_rate"
 
 
 def what_is_not_finite(
@@ -66,7 +69,7 @@ class FiringRates(Callback):
     """Warns where a hidden layer is silent or saturated in the first steps: gradients hardly pass through it.
 
     Args:
-        steps: how many optimizer steps to watch.
+        steps: how many optimizer steps to watch; more of them where training is logged less often.
         saturated: the part of all time steps in which a saturated layer fires, on average over its neurons.
     """
 
@@ -76,25 +79,31 @@ class FiringRates(Callback):
 
     def on_log(self, trainer: Any, means: dict[str, float]) -> None:
         """Look at the firing rates."""
-        if trainer.step > self.steps:
+        if trainer.step > max(self.steps, trainer.settings.log_every_steps):
             return
+        aimed = any(isinstance(callback, AimAtRate) for callback in trainer.callbacks)
+        scales = "a scale of the model or the encoder" if aimed else SCALES
         for name in (key.removeprefix("rate_hz/") for key in means if key.startswith("rate_hz/")):
             fired = means[f"rate_hz/{name}"] * dt_in_seconds()
             if name not in self._said and (fired == 0 or fired > self.saturated):
                 self._said.add(name)
-                log.warning("%s", _silent(name, trainer.step) if fired == 0 else _saturated(name, fired, trainer.step))
+                log.warning(
+                    "%s",
+                    _silent(name, trainer.step, scales)
+                    if fired == 0
+                    else _saturated(name, fired, trainer.step, scales),
+                )
 
 
-def _silent(name: str, step: int) -> str:
+def _silent(name: str, step: int, scales: str) -> str:
     return (
         f"layer {name} has not fired by step {step}: surrogate gradients vanish far below the threshold. Make what "
-        "drives it stronger (a scale of the model, the encoder, or callbacks.aim_at_rate), or lower V_th."
+        f"drives it stronger ({scales}), or lower V_th."
     )
 
 
-def _saturated(name: str, fired: float, step: int) -> str:
+def _saturated(name: str, fired: float, step: int, scales: str) -> str:
     return (
         f"layer {name} fires in {100 * fired:.0f} % of the time steps at step {step}: its spikes tell little. Make what "
-        "drives it weaker (a scale of the model, the encoder, or callbacks.aim_at_rate), raise V_th, or bound rates "
-        "with loss.rate_weight and loss.rate_upper_hz."
+        f"drives it weaker ({scales}), raise V_th, or bound rates with loss.rate_weight and loss.rate_upper_hz."
     )

@@ -87,6 +87,9 @@ class Trainer:
             raise TrainingError(
                 "Members of an ensemble take different trials, and data.stream reads those of one batch."
             )
+        self._over_time = _normalising(model if isinstance(model, nnx.Module) else model[0])
+        if given.piece_steps is not None:
+            self._require_pieces(f"trainer.piece_steps={given.piece_steps}")
         self.mesh = devices.mesh_of(given.devices, devices.part_of(given.batch_size, given.accumulate), given.fsdp)
         seeds = tuple(range(seed, seed + self.members)) if self.members else seed
         self.epochs = Epochs(
@@ -145,6 +148,8 @@ class Trainer:
         """
         with self._training() as signals:
             while self.step < self.total_steps and not self._reason:
+                if self._epoch_is_over():
+                    self.tell("on_epoch_start", self.step // self.steps_per_epoch)
                 self._take_step()
                 if self._is_time_to_log() and not self._log_training():
                     continue  # from the earlier step to which it went back
@@ -414,10 +419,14 @@ class Trainer:
             self.restore(find(self.folder, self.settings.final, self.settings.monitor))
         result = result_of(self)
         self.log.hyperparameters(self.config, {f"final/{k}": v for k, v in result["test"].items()})
+        self._write(result)
+        self.tell("on_end", result)
+        self._write(result)  # with what callbacks added to it
+        return result
+
+    def _write(self, result: dict[str, Any]) -> None:
         if self.folder is not None and is_first():
             (self.folder / "result.json").write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
-        self.tell("on_end", result)
-        return result
 
     def _within_memory(self) -> step.Functions:
         """Return the functions of training with trials in the pieces that `memory_mb` asks for."""
@@ -427,9 +436,21 @@ class Trainer:
         steps = pieces_within(
             self.settings.memory_mb,
             self.functions.length(data),
-            lambda steps: self.functions.temporaries(self.leaves, data, order, steps),
+            lambda steps: self._temporaries(data, order, steps),
         )
         return dataclasses.replace(self.functions, piece_steps=steps)
+
+    def _temporaries(self, data: step.SplitData, order: jax.Array, steps: int | None) -> int:
+        if steps is not None:
+            self._require_pieces(f"trainer.memory_mb={self.settings.memory_mb:g}")
+        return self.functions.temporaries(self.leaves, data, order, steps)
+
+    def _require_pieces(self, setting: str) -> None:
+        if self._over_time:
+            raise TrainingError(
+                f"{setting} cuts trials into pieces, and the model normalises over whole trials in "
+                f"{', '.join(self._over_time)}. Write null for it and a smaller trainer.batch_size, or leave out those layers."
+            )
 
     def _open(self) -> None:
         """Open what is written while training."""
@@ -452,6 +473,11 @@ class Trainer:
             tensorboard=self.logger.tensorboard,
             progress=self.logger.progress and is_first(),
         )
+
+
+def _normalising(model: nnx.Module) -> list[str]:
+    """Return the layers that average over the steps of a trial in training."""
+    return ["/".join(map(str, path)) for path, part in nnx.iter_modules(model) if isinstance(part, nnx.BatchNorm)]
 
 
 def split(dataset: Dataset, settings: TrainerSettings) -> dict[str, LabelledTrials]:

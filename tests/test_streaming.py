@@ -21,6 +21,7 @@ from spiketrain.data.event_npz import map_events, read_events
 from spiketrain.data.event_split import EventSplit
 from spiketrain.data.events import Events
 from spiketrain.data.events_on_disk import EventsOnDisk
+from spiketrain.data.npz import load_npz
 from spiketrain.data.speech import load_spoken_digits
 from spiketrain.errors import DataError, TrainingError
 from spiketrain.training import read_ahead, run
@@ -244,6 +245,9 @@ def test_a_full_disk_for_what_is_collected_is_said(monkeypatch):
         events_of(4, 0)
 
 
+OF_TWO = int(events_of(2, 1).offsets[-1])
+
+
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
@@ -251,7 +255,17 @@ def test_a_full_disk_for_what_is_collected_is_said(monkeypatch):
         ({"labels_train": np.array([0, 1, 0])}, "not one label for each trial"),
         ({"units_train": np.zeros(3, np.uint8)}, "not one label for each trial, or not one unit for each time"),
         ({"labels_train": np.array([0.5, 1])}, r"labels=...\) expects integers, got dtype float64"),
+        ({"times_train": np.array(3)}, "not one label for each trial, or not one unit for each time"),
         ({"size_train": None}, "lacks size_train"),
+        ({"size_train": np.array([np.inf])}, "arrays of train: cannot convert float infinity to integer"),
+        ({"dropped_train": np.array(np.inf)}, "arrays of train: cannot convert float infinity to integer"),
+        ({"offsets_train": np.array([0, 0.5, OF_TWO])}, "arrays of train: Cannot cast array data from dtype"),
+        ({"offsets_train": np.array([0, 2**64 - 2, OF_TWO], np.uint64)}, r"offsets=...\) must rise from 0"),
+        (
+            {"offsets_train": np.array([0, 2**62, -(2**63), -(2**62), OF_TWO]), "labels_train": np.zeros(4, int)},
+            r"offsets=...\) must rise from 0",  # the differences, wrapped around, are positive
+        ),
+        ({"times_train": np.zeros(OF_TWO)}, "arrays of train: Cannot cast array data from dtype"),
     ],
 )
 def test_what_is_wrong_with_trials_on_disk_is_said_when_they_are_opened(tmp_path, changes, message):
@@ -280,14 +294,14 @@ def test_dense_trials_on_disk_are_refused_as_those_in_memory(files, tmp_path):
     parts = dict(np.load(files["npz"]))
     parts["x_train"][3, 0] = np.nan
     np.savez(tmp_path / "nan.npz", **parts)
-    data = st.data.npz.load_npz(str(tmp_path / "nan.npz"), stream=True)
+    data = load_npz(str(tmp_path / "nan.npz"), stream=True)
     assert data.train.take([0, 1]).dense().x.shape == (2, 8, 3)
     with pytest.raises(DataError, match=r"array x_train, among the 2 trials from 3: .*finite"):
         data.train.take([3, 4]).dense()
     parts["lengths_train"] = parts["lengths_train"] * 0
     np.savez(tmp_path / "nan.npz", **parts)
     with pytest.raises(DataError, match="expects values from 1 to 8"):
-        st.data.npz.load_npz(str(tmp_path / "nan.npz"), stream=True)
+        load_npz(str(tmp_path / "nan.npz"), stream=True)
 
 
 def test_a_compressed_or_damaged_file_is_not_mapped(files, tmp_path):
@@ -319,14 +333,194 @@ def test_any_damage_to_a_mapped_file_is_an_error_or_harmless(tmp_path_factory, a
         pass  # the only error there is
 
 
+REFUSED = "was removed or written again while it is being read"
+
+
 def test_a_file_that_is_written_again_is_not_read_on(files):
     (splits, _) = map_events(files["events"])
     sent = pickle.dumps(splits["train"])
-    os.utime(files["events"])  # as another run that uses what is kept
     assert len(pickle.loads(sent)) == 24
     st.save_events(files["events"], {"train": events_of(24, 8), "test": events_of(10, 9)})
-    with pytest.raises(DataError, match="was removed or written again while it is being read"):
+    with pytest.raises(DataError, match=REFUSED):
         pickle.loads(sent)
+    kept = splits["train"].in_memory()  # the file that was opened is there as long as it is open
+    np.testing.assert_array_equal(kept.times, events_of(24, 0).times)
+    files["events"].unlink()
+    with pytest.raises(DataError, match=REFUSED):
+        pickle.loads(sent)
+
+
+def test_a_file_that_is_written_in_place_is_refused_however_long_it_is(files):
+    for path in files.values():
+        os.utime(path, ns=(10**18, 10**18))
+    dense, events = load_npz(str(files["npz"]), stream=True).train, map_events(files["events"])[0]["train"]
+    for split, path, read in ((dense, files["npz"], dense.dense), (events, files["events"], events.in_memory)):
+        read()
+        sent, content = pickle.dumps(split), path.read_bytes()
+        path.write_bytes(content)
+        for _ in range(2):
+            with pytest.raises(DataError, match=f"^{path} {REFUSED}"):
+                read()
+            with pytest.raises(DataError, match=f"^{path} {REFUSED}"):
+                pickle.loads(sent)
+            os.truncate(path, 1000)  # where a file that is mapped would end the process
+
+
+def test_a_disk_that_fails_is_an_error_that_names_the_file(files, monkeypatch):
+    def fail(*_):
+        raise OSError(5, "Input/output error")
+
+    events = map_events(files["events"])[0]["train"]
+    monkeypatch.setattr(os, "preadv", fail)
+    with pytest.raises(DataError, match=r"events\.npz cannot be read: \[Errno 5\] Input/output error"):
+        events.in_memory()
+
+
+@pytest.mark.parametrize("read", [read_arrays, map_arrays])
+def test_a_pipe_is_refused_and_not_waited_for(tmp_path, read):
+    os.mkfifo(tmp_path / "a.npz")
+    with pytest.raises(DataError, match=r"a\.npz .*it is no regular file\. Write it"):
+        read(tmp_path / "a.npz", "Write it.")
+
+
+def test_a_new_file_may_be_read_by_whoever_may_read_any_new_file(tmp_path):
+    (tmp_path / "any").touch()
+    st.save_events(tmp_path / "a.npz", {"train": events_of(2, 0)})
+    assert os.stat(tmp_path / "a.npz").st_mode == os.stat(tmp_path / "any").st_mode
+    assert len(list(tmp_path.iterdir())) == 2
+
+
+# What is kept
+
+
+MANY = 400  # trials, of more bytes than zipfile compares by itself when it opens an array
+
+
+class Kept:
+    """A source of events in a folder, and the cache of what is parsed from it."""
+
+    def __init__(self, folder):
+        self.source, self.folder, self.parsed = folder / "source", folder / "cache" / "events", 0
+        self.source.write_bytes(b"5")
+
+    def parse(self):
+        self.parsed += 1
+        return {"train": events_of(MANY, int(self.source.read_bytes()))}, ("left", "right")
+
+    def get(self, parse=None, *, stream=True):
+        """Return the events of the source, parsed or kept."""
+        splits, _ = cache.cached([self.source], {"reader": "test"}, parse or self.parse, stream=stream)
+        return splits["train"]
+
+    @property
+    def file(self):
+        (file,) = self.folder.iterdir()
+        return file
+
+
+@pytest.fixture
+def kept(tmp_path, monkeypatch):
+    monkeypatch.setenv("SPIKETRAIN_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr(cache, "LEAST", 0)
+    return Kept(tmp_path)
+
+
+def assert_events(events, seed):
+    np.testing.assert_array_equal(events.in_memory().times, events_of(MANY, seed).times)
+
+
+def test_a_run_that_finds_what_is_kept_does_not_disturb_one_that_streams_from_it(kept):
+    streamed = kept.get()
+    sent = pickle.dumps(streamed)
+    os.utime(kept.file, ns=(0, os.stat(kept.file).st_mtime_ns))
+    for stream in (True, False):
+        assert_events(kept.get(stream=stream), 5)
+    assert os.stat(kept.file).st_atime_ns > 0  # by which the least recently used is told
+    assert_events(streamed, 5), assert_events(pickle.loads(sent), 5)
+    assert kept.parsed == 1
+
+
+@pytest.mark.parametrize("links", [True, False], ids=["links", "no links"])
+def test_of_two_runs_that_keep_the_same_the_second_uses_the_file_of_the_first(kept, monkeypatch, links):
+    def no_links(*_):
+        raise PermissionError(1, "Operation not permitted")
+
+    if not links:
+        monkeypatch.setattr(os, "link", no_links)
+    first = []
+
+    def parse_meanwhile():
+        first.append(kept.get())
+        return kept.parse()
+
+    second = kept.get(parse_meanwhile)
+    assert kept.parsed == 2
+    for events in (*first, second):
+        assert_events(pickle.loads(pickle.dumps(events)), 5)
+    assert kept.file.stat().st_nlink == 1
+
+
+@pytest.mark.parametrize("stream", [True, False])
+def test_a_flipped_bit_in_what_is_kept_is_noticed_and_it_is_made_again(kept, stream):
+    expected = kept.get().in_memory()
+    content = bytearray(kept.file.read_bytes())
+    content[content.index(expected.times[-4:].tobytes())] ^= 1  # still a time, and in order or not
+    kept.file.write_bytes(content)
+    for _ in range(2):
+        assert_events(kept.get(stream=stream), 5)
+    assert_events(kept.get(), 5)
+    assert kept.parsed == 2
+
+
+@pytest.mark.parametrize("stream", [True, False])
+def test_a_source_that_changes_while_it_is_parsed_is_not_kept(kept, stream, caplog):
+    def parse_late():
+        kept.source.write_bytes(b"6")
+        return kept.parse()
+
+    if stream:
+        with pytest.raises(DataError, match="data.stream: .*source, or one beside it, was written again while it"):
+            kept.get(parse_late)
+    else:
+        assert_events(kept.get(parse_late, stream=False), 6)
+        assert "Parsed events are not kept" in caplog.text
+    assert not kept.folder.exists()
+    kept.source.write_bytes(b"5")
+    assert_events(kept.get(stream=stream), 5)
+
+
+def test_a_cache_that_is_only_to_be_read_is_read(kept, monkeypatch):
+    def refuse(*_, **__):
+        raise PermissionError(13, "Permission denied")
+
+    kept.get()
+    monkeypatch.setattr(os, "utime", refuse)
+    assert_events(kept.get(), 5), assert_events(kept.get(stream=False), 5)
+    assert kept.parsed == 1
+
+
+def test_only_what_the_cache_has_made_is_removed_from_it(kept, monkeypatch):
+    kept.get()
+    oldest = kept.file
+    names = ("mine.npz", f"{'0' * 40}.txt", f"{'0' * 39}.npz", ".mine.npz.0123.tmp")
+    own = [kept.folder / name for name in names]
+    new, old = (kept.folder / f".{'0' * 40}.npz.{n}.tmp" for n in ("0123", "4567"))
+    for path in (*own, old, new):
+        path.write_bytes(bytes(1000))
+    for path in (*own, old, oldest):
+        os.utime(path, (1, 1))
+    monkeypatch.setattr(cache, "LIMIT", 1)
+    kept.source.write_bytes(b"6")
+    assert_events(kept.get(), 6)
+    assert all(path.exists() for path in (*own, new))
+    assert not oldest.exists() and not old.exists()
+
+
+def test_a_source_that_is_a_pipe_is_refused_and_not_waited_for(kept):
+    kept.source.unlink()
+    os.mkfifo(kept.source)
+    with pytest.raises(DataError, match="source cannot be read: it is no regular file"):
+        kept.get()
 
 
 def test_speech_is_read_from_where_its_events_are_kept(tmp_path, monkeypatch):

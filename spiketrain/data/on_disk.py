@@ -7,7 +7,8 @@ from typing import Any, Self
 
 import numpy as np
 
-from spiketrain.data.archive import map_arrays
+from spiketrain.data.archive import arrays_in
+from spiketrain.data.stored import Stored, StoredFile
 from spiketrain.errors import DataError, ShapeError
 
 
@@ -29,36 +30,27 @@ class OnDisk:
 
     def __init__(self, path: str | os.PathLike, split: str):
         self.path, self.split = Path(path).absolute(), split
-        self._identity = self._identify()
+        self._file = StoredFile(self.path, self.REMEDY)
         self.rows = np.arange(self._opened())
 
-    def _open(self, arrays: Mapping[str, np.ndarray]) -> int:
+    def _open(self, arrays: Mapping[str, Stored]) -> int:
         """Take what belongs to the split, and return its number of trials."""
         raise NotImplementedError
 
     def _opened(self) -> int:
-        arrays = map_arrays(self.path, self.REMEDY)
+        arrays = arrays_in(self._file, self.REMEDY)
         try:
             return self._open(arrays)
         except KeyError as error:
             raise DataError(f"{self.path} lacks {error.args[0]}. {self.REMEDY}") from None
-        except (DataError, ShapeError, TypeError, ValueError) as error:
+        except (DataError, ShapeError, TypeError, ValueError, OverflowError) as error:
             raise DataError(f"{self.path}, arrays of {self.split}: {error}") from None
 
-    def _identify(self) -> tuple[int, int] | None:
-        try:
-            found = self.path.stat()
-        except OSError:
-            return None  # opening says what is wrong
-        return found.st_ino, found.st_size  # times change when a cache is used
-
     def __getstate__(self) -> dict[str, Any]:
-        return {name: value for name, value in self.__dict__.items() if name in ("path", "split", "rows", "_identity")}
+        return {name: value for name, value in self.__dict__.items() if name in ("path", "split", "rows", "_file")}
 
     def __setstate__(self, state: Mapping[str, Any]) -> None:
         self.__dict__.update(state)
-        if self._identify() != self._identity:
-            raise DataError(f"{self.path} was removed or written again while it is being read. Start anew.")
         self._opened()
 
     def __len__(self) -> int:

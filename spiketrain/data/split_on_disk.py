@@ -6,6 +6,7 @@ import numpy as np
 
 from spiketrain.data.dataset import Split, checked
 from spiketrain.data.on_disk import OnDisk
+from spiketrain.data.stored import Stored
 from spiketrain.errors import DataError
 
 
@@ -18,11 +19,12 @@ class SplitOnDisk(OnDisk):
 
     REMEDY = "Write it with np.savez, not compressed."
 
-    def _open(self, arrays: Mapping[str, np.ndarray]) -> int:
-        self._x, y = arrays[f"x_{self.split}"], arrays[f"y_{self.split}"]
+    def _open(self, arrays: Mapping[str, Stored]) -> int:
+        self._x, y = arrays[f"x_{self.split}"], np.asarray(arrays[f"y_{self.split}"])
         n, steps = (*self._x.shape, 0, 0)[:2]
-        lengths = arrays.get(f"lengths_{self.split}", np.full(n, steps))
-        self._lengths, self._y = checked(self._x, lengths, y)
+        lengths = np.asarray(arrays.get(f"lengths_{self.split}", np.full(n, steps)))
+        of_this_shape = np.broadcast_to(np.zeros((), self._x.dtype), self._x.shape)
+        self._lengths, self._y = checked(of_this_shape, lengths, y)
         return n
 
     @property
@@ -43,16 +45,18 @@ class SplitOnDisk(OnDisk):
     @property
     def shape(self) -> tuple[int, int]:
         """T and C."""
-        return self._x.shape[1:]
+        _, steps, channels = self._x.shape
+        return steps, channels
 
     def dense(self) -> Split:
         """Read these trials.
 
         Raises:
-            DataError: they are not as `Split` needs them.
+            DataError: they are not as `Split` needs them, or the file was written since it was opened.
         """
+        x = self._x.rows(self.rows, self.rows + 1)
         try:
-            return Split(np.stack([self._x[row] for row in self.rows]), self.lengths, self.y)
+            return Split(x, self.lengths, self.y)
         except DataError as error:
             raise DataError(
                 f"{self.path}, array x_{self.split}, among the {len(self)} trials from {self.rows.min()}: {error}"

@@ -120,6 +120,11 @@ def test_the_ledger_is_what_the_results_files_say(ledger):
     assert ledger.LEDGER.read_text() == ledger.page()
 
 
+def test_a_score_stands_beside_its_aim(ledger):
+    assert [ledger.beside_aim(score, 92.5) for score in (92.5, 91.44)] == ["92.5 %, reached", "92.5 %, 1.06 below"]
+    assert ledger.beside_aim(91.44, None) == ""
+
+
 def test_every_results_file_with_a_score_has_its_row_and_every_experiment_its_page(ledger, tmp_path, monkeypatch):
     results = json.loads((ROOT / "experiments" / "vowels" / "results.json").read_text())
     monkeypatch.setattr(ledger, "LEDGER", tmp_path / "README.md")
@@ -130,7 +135,7 @@ def test_every_results_file_with_a_score_has_its_row_and_every_experiment_its_pa
         content = {"runs": []} if change is None else results | {"experiment": name} | change
         (tmp_path / name / "results.json").write_text(json.dumps(content))
     rows = [line for line in ledger.page().splitlines() if line.startswith("| [")]
-    assert len(rows) == 2 and "| 50.00 % ± 0.12 | 5 |" in rows[1] and "99.24 % ± 0.12" in rows[0]
+    assert len(rows) == 2 and "| 50.00 % ± 0.12 |  | 5 |" in rows[1] and "99.24 % ± 0.12" in rows[0]
     assert "| conv 32, batch norm, lif, conv 64, batch norm, lif, dropout, linear 256, batch norm, lif |" in rows[1]
     for experiment in EXPERIMENTS:
         page = ROOT / "experiments" / re.sub("_(without|adaptive|short)$", "", experiment) / "README.md"

@@ -93,15 +93,17 @@ def rows(results: dict[str, Any]) -> list[list[str]]:
         official, *folds = results["splits"]
         of_seeds = [float(np.mean(seed)) for seed in zip(*(fold["test_accuracy"] for fold in folds), strict=True)]
         seconds = float(np.mean([s for split in results["splits"] for s in split["train_s"]]))
+        left_out = f"{len(folds)} folds, a speaker left out in each"
         return [
-            row(results, over_seeds(official["test_accuracy"]), seconds, "official split"),
-            row(results, over_seeds(of_seeds), seconds, f"{len(folds)} folds, a speaker left out in each", " folds"),
+            row(results, over_seeds(official["test_accuracy"]), seconds, "official split", AIMS["spoken_digits"]),
+            row(results, over_seeds(of_seeds), seconds, left_out, AIMS["spoken_digits folds"]),
         ]
     if "mean_test_accuracy" not in results:
         return []
     seconds = float(np.mean([seed["wall_s"] for seed in results["seeds"]]))
     score = results["mean_test_accuracy"], results["std_test_accuracy"], len(results["seeds"])
-    return [row(results, score, seconds, described_data(results["config"]["data"]))]
+    aim = AIMS.get(results["experiment"])
+    return [row(results, score, seconds, described_data(results["config"]["data"]), aim)]
 
 
 def over_seeds(accuracies: list[float]) -> tuple[float, float, int]:
@@ -114,7 +116,7 @@ def over_seeds(accuracies: list[float]) -> tuple[float, float, int]:
 
 
 def row(
-    results: dict[str, Any], score: tuple[float, float, int], seconds: float, data: str, split: str = ""
+    results: dict[str, Any], score: tuple[float, float, int], seconds: float, data: str, aim: float | None
 ) -> list[str]:
     """Return one row."""
     name, config = results["experiment"], results["config"]
@@ -125,7 +127,7 @@ def row(
         described_model(config["model"]),
         f"{results['parameters']:,}",
         f"{100 * mean:.2f} % ± {100 * std:.2f}",
-        beside_aim(100 * mean, AIMS.get(name + split)),
+        beside_aim(100 * mean, aim),
         str(seeds),
         f"{seconds:.0f} s" if seconds < 100 else f"{seconds / 60:.0f} min",
         results["cpu"],

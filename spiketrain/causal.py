@@ -88,7 +88,7 @@ def best_frames(T: int, taps: int, batch: int, n_in: int, n_out: int) -> int:
     """Return the number of frames with the least work, 0 where one product of all delays is less.
 
     Work counts multiply-adds of a product per frequency; what transforms and copies take beside one was fitted to the
-    forward and backward pass of 30 shapes on a CPU, to within 20 %. Short frames have fewer frequencies, so kernels are
+    times of forward and backward passes on a CPU. Short frames have fewer frequencies, so kernels are
     transformed to less, and repeat more of the past.
     """
     weights, channels = n_in * n_out, n_in + n_out

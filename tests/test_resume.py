@@ -74,7 +74,12 @@ def interrupted(config, folder, after):
 
 def test_the_final_checkpoint_holds_everything(whole, config):
     _, _, names = final(whole, config)
-    for part in ("params/linear/0/kernel", "rest/dropout/0/rngs/default/key", "rest/dropout/0/rngs/default/count", "step"):
+    for part in (
+        "params/linear/0/kernel",
+        "rest/dropout/0/rngs/default/key",
+        "rest/dropout/0/rngs/default/count",
+        "step",
+    ):
         assert part in names
     assert any(name.startswith("optimizer/") and name.endswith("/mu/linear/0/kernel") for name in names)
 

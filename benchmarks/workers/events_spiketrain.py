@@ -9,10 +9,13 @@ import tempfile
 from dataclasses import replace
 from pathlib import Path
 
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
+
 import numpy as np
 
+from benchmarks.events import SIDES
+
 CHANNELS, SECONDS, BIN_MS, TEST = 700, 1.0, 10.0, 256
-SIDES = ("memory", "stream", "dense")
 
 
 def main(trials, per_trial):
@@ -84,7 +87,6 @@ def peak_mb():
 
 
 if __name__ == "__main__":
-    sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
     if sys.argv[1].isdecimal():
         main(*map(int, sys.argv[1:]))
     elif sys.argv[2] == "write":

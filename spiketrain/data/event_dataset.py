@@ -37,6 +37,9 @@ def load_events(
     splits: Mapping[str, Events | EventsOnDisk]
     splits, classes = map_events(path) if stream else read_events(path)
     name = Path(path).stem
+    for side, events in splits.items():
+        if events.dropped:
+            log.warning("%s: %d events for %s have no finite time and are left out.", name, events.dropped, side)
     return event_dataset(name, splits, classes, bin_ms=bin_ms, steps=steps, pool=pool, clip=clip, padding=padding)
 
 
@@ -78,9 +81,6 @@ def event_dataset(
     for side in ("train", "test"):
         if side not in splits:
             raise DataError(f"The data set {name} has no split `{side}`, only {', '.join(splits)}.")
-    for side, events in splits.items():
-        if events.dropped:
-            log.warning("%s: %d events for %s have no finite time and are left out.", name, events.dropped, side)
     pooled = {
         side: events.pooled(*(1 if axis == 0 and len(events.size) == 3 else pool for axis in range(len(events.size))))
         for side, events in splits.items()

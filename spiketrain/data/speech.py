@@ -2,7 +2,6 @@
 
 import logging
 from collections.abc import Mapping
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -154,16 +153,7 @@ def _load(name: str, path: str | None, stream: bool) -> Kept:
     for side, file in _files(name, path).items():
         if lost := splits[side].dropped:
             log.warning("%s: %d events have no finite time and are left out.", file, lost)
-    return {side: _told(events) for side, events in splits.items()}, classes
-
-
-def _told(events: Events | EventsOnDisk) -> Events | EventsOnDisk:
-    """Return the same trials, of whose lost events nothing is said again."""
-    if isinstance(events, Events):
-        return replace(events, dropped=0) if events.dropped else events
-    same = events.take(slice(None))
-    same.dropped = 0
-    return same
+    return splits, classes
 
 
 def _speakers(argument: str, speaker: int, events: Events | EventsOnDisk) -> np.ndarray:

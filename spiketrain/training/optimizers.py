@@ -55,7 +55,7 @@ def one_cycle_schedule(
 def matrices(params: Any) -> Any:
     """Return which parameters are matrices of weights: not biases, nor what neurons and delays have one of each.
 
-    Those are of no weight whatever their shape: decay would pull a time constant towards 1 ms, and a delay to the middle.
+    Those are no weights, whatever their shape: decay would pull a time constant towards 1 ms, and a delay to the middle.
     """
 
     def of_weights(leaf: Any) -> Any:
